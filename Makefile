@@ -1,0 +1,44 @@
+# make test: the whole check, from nothing. make help: the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# Nothing here may ask a model hub. Small models are slower on many threads than on two.
+export HF_HUB_OFFLINE := 1
+export OMP_NUM_THREADS ?= 2
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := test
+.PHONY: test test-slow test-clients lint format wheel clean help
+
+test: lint  ## lint, types and tests; installs what they need into .venv first
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/dev  ## the tests that take more than a few seconds each
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-clients: $(VENV)/dev  ## real client libraries against a running server
+	$(BIN)/python -m pytest -m clients $(ARGS)
+
+lint: $(VENV)/dev  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev  ## rewrite files the way ruff formats them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(VENV)/dev  ## dist/*.whl, the bundled model inside
+	$(BIN)/pip wheel -q --no-deps -w dist .
+
+clean:  ## remove .venv, caches and builds
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile
+
+# Made anew only when the requirements change; the name says what is in it.
+$(VENV)/dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
