@@ -1,0 +1,113 @@
+"""Attention over a flat batch: the one place that knows where sequences end.
+
+On CPU each sequence, or run of equally long ones, is one call of scaled_dot_product_attention on views of the flat
+tensors. On CUDA in half precision the whole batch is one variable-length flash call; float32 and ALiBi, which that
+kernel does not compute, take the per-sequence way there too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from crossrank.batch import Packed
+
+__all__ = ["alibi_slopes", "attend", "attend_first"]
+
+# At most so many elements of an ALiBi bias exist at once: 16 MiB in float32, however long the sequence.
+BIAS_ELEMENTS = 1 << 22
+
+Heads = Float[Tensor, "tokens heads dim"]
+
+
+def attend(q: Heads, k: Heads, v: Heads, batch: Packed, slopes: tuple[float, ...] | None = None) -> Heads:
+    """Every token attends to every token of its own sequence; with `slopes`, minus slope times distance."""
+    if slopes is None and _flash(q):
+        return _varlen(q, k, v, batch.bounds, batch.bounds, max(batch.lengths), max(batch.lengths))
+    outputs = []
+    for start, count, length in _runs(batch.lengths):
+        rows = slice(start, start + count * length)
+        split = (count, length, *q.shape[1:])
+        one = [part[rows].view(split).transpose(1, 2) for part in (q, k, v)]
+        mixed = scaled_dot_product_attention(*one) if slopes is None else _alibi(*one, slopes)
+        outputs.append(mixed.transpose(1, 2).reshape(count * length, *q.shape[1:]))
+    return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+
+
+def attend_first(
+    q: Float[Tensor, "pairs heads dim"],
+    k: Heads,
+    v: Heads,
+    batch: Packed,
+    slopes: tuple[float, ...] | None = None,
+) -> Float[Tensor, "pairs heads dim"]:
+    """As attend, for the first token of each sequence alone: q has one row a sequence."""
+    if slopes is None and _flash(q):
+        one_each = torch.arange(len(batch.bounds), dtype=torch.int32, device=q.device)
+        return _varlen(q, k, v, one_each, batch.bounds, 1, max(batch.lengths))
+    outputs = []
+    done = 0
+    for start, count, length in _runs(batch.lengths):
+        rows = slice(start, start + count * length)
+        keys, values = (part[rows].view(count, length, *q.shape[1:]).transpose(1, 2) for part in (k, v))
+        queries = q[done : done + count].unsqueeze(2)
+        bias = None
+        if slopes is not None:
+            bias = _bias(slopes, torch.arange(length, device=q.device)[None, :], q)
+        outputs.append(scaled_dot_product_attention(queries, keys, values, attn_mask=bias).squeeze(2))
+        done += count
+    return torch.cat(outputs)
+
+
+def alibi_slopes(heads: int, halved_tail: bool = False) -> tuple[float, ...]:
+    """One slope a head, after Press et al. (2022), https://arxiv.org/abs/2108.12409.
+
+    For a number of heads that is no power of two, the slopes past the largest power of two below it are every other
+    one of the doubled count's. `halved_tail` halves those, as the code published with jina-reranker-v1-tiny-en does.
+    """
+    power = 1 << (heads.bit_length() - 1)
+    slopes = [2.0 ** (-8 * (head + 1) / power) for head in range(power)]
+    tail = [2.0 ** (-4 * (head + 1) / power) for head in range(0, 2 * power, 2)][: heads - power]
+    return tuple(slopes + [slope / 2 if halved_tail else slope for slope in tail])
+
+
+def _runs(lengths: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
+    """(first token, number of sequences, their length) of each run of equally long neighbours."""
+    start = 0
+    for length, run in groupby(lengths):
+        count = len(list(run))
+        yield start, count, length
+        start += count * length
+
+
+def _alibi(q: Tensor, k: Tensor, v: Tensor, slopes: tuple[float, ...]) -> Tensor:
+    """Symmetric ALiBi on [sequences, heads, length, dim], a slice of the queries at a time to bound the bias."""
+    length = q.shape[2]
+    step = max(1, BIAS_ELEMENTS // (q.shape[1] * length))
+    position = torch.arange(length, device=q.device)
+    parts = []
+    for start in range(0, length, step):
+        rows = position[start : start + step]
+        bias = _bias(slopes, (rows[:, None] - position).abs(), q)
+        parts.append(scaled_dot_product_attention(q[:, :, start : start + step], k, v, attn_mask=bias))
+    return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
+
+
+def _bias(slopes: tuple[float, ...], distance: Tensor, q: Tensor) -> Tensor:
+    # In float32 first: above 256 a bfloat16 cannot tell neighbouring distances apart.
+    return (-torch.tensor(slopes, device=q.device)[:, None, None] * distance).to(q.dtype)
+
+
+def _flash(q: Tensor) -> bool:
+    return q.is_cuda and q.dtype in (torch.float16, torch.bfloat16)
+
+
+def _varlen(q: Tensor, k: Tensor, v: Tensor, q_bounds: Tensor, k_bounds: Tensor, q_max: int, k_max: int) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn  # imported where a CUDA device is certain
+
+    return varlen_attn(q, k, v, q_bounds, k_bounds, q_max, k_max)

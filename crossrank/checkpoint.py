@@ -1,0 +1,168 @@
+"""A folder of published files -> model, tokenizer, template. Every tensor is accounted for; nothing in it is run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from crossrank.errors import CheckpointError
+from crossrank.models import architecture
+from crossrank.template import Template
+from crossrank.tokens import Tokenizer
+
+__all__ = ["Checkpoint", "read_checkpoint", "read_config", "read_tensors"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A model ready to score, in float32 on the CPU, and where each part of it came from.
+
+    architecture: the file under crossrank/models. settings: what of config.json the forward pass uses.
+    stored: the dtypes of the tensors on disk. weights: the files they were read from.
+    """
+
+    folder: Path
+    architecture: str
+    settings: dict[str, Any]
+    config: dict[str, Any]
+    model: nn.Module
+    tokenizer: Tokenizer
+    template: Template
+    parameters: int
+    stored: tuple[str, ...]
+    weights: tuple[str, ...]
+
+    @property
+    def max_length(self) -> int:
+        """How many tokens a pair may have, special tokens included."""
+        return int(self.model.max_length)  # type: ignore[arg-type]
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Load a folder in the published layout: config.json, tokenizer.json and weights.
+
+    Sizes of the vocabulary come from the tensors, so trimmed vocabularies load. Raises CheckpointError when anything is
+    missing, extra, misshapen, or of a kind that is not computed here.
+    """
+    config = read_config(folder)
+    weights, tensors = read_tensors(folder)
+    names = frozenset(tensors)
+    module = architecture(config, names)
+    rows = [t.shape[0] for name, t in tensors.items() if name.endswith("word_embeddings.weight") and t.ndim == 2]
+    settings = module.Config.read({**config, "vocab_size": rows[0]} if rows else config, names)
+    with torch.device("meta"):
+        model: nn.Module = module.build(settings)
+    parameters = _fill(model, module.adopt(tensors), folder)
+    tokenizer = Tokenizer.read(folder / "tokenizer.json")
+    if tokenizer.size > settings.vocab_size:
+        raise CheckpointError(
+            f"{folder}: tokenizer.json has ids up to {tokenizer.size - 1}, the embedding only {settings.vocab_size} rows"
+        )
+    return Checkpoint(
+        folder=folder,
+        architecture=module.__name__.rpartition(".")[2],
+        settings=asdict(settings),
+        config=config,
+        model=model.eval(),
+        tokenizer=tokenizer,
+        template=module.template(tokenizer),
+        parameters=parameters,
+        stored=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()})),
+        weights=weights,
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a folder, as it stands."""
+    path = folder / "config.json"
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder; a model is one with config.json, tokenizer.json and weights")
+    if not path.is_file():
+        raise CheckpointError(f"{folder} lacks config.json; a model is a folder with it, tokenizer.json and weights")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} should hold an object, not a {type(config).__name__}")
+    return config
+
+
+def read_tensors(folder: Path) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+    """The weights of a folder and the files they are in: safetensors before .bin, one file or shards with an index."""
+    for stem, read in (("model.safetensors", _read_safetensors), ("pytorch_model.bin", _read_pickle)):
+        if (folder / stem).is_file():
+            return (stem,), read(folder / stem)
+        index = folder / f"{stem}.index.json"
+        if index.is_file():
+            return _read_shards(index, read)
+    found = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
+    raise CheckpointError(f"{folder} has no model.safetensors and no pytorch_model.bin, whole or in shards; it has {found}")
+
+
+def _read_shards(index: Path, read: Any) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+    try:
+        place: Mapping[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        files = tuple(sorted(set(place.values())))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f'{index} should be JSON with a "weight_map" of tensor names to files') from error
+    outside = [file for file in files if Path(file).name != file]
+    if outside:
+        raise CheckpointError(f"{index} names a file outside its folder: {outside[0]!r}")
+    absent = [file for file in files if not (index.parent / file).is_file()]
+    if absent:
+        raise CheckpointError(f"{index.parent} lacks {len(absent)} of {len(files)} shards, first {absent[0]!r}")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors |= read(index.parent / file)
+    lost = [name for name in place if name not in tensors]
+    if lost:
+        raise CheckpointError(f"{index} promises {len(lost)} tensors that no shard holds, first {lost[0]!r}")
+    return files, tensors
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged or incomplete ({path.stat().st_size:,} bytes): {error}") from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged zip, a truncated stream and a refused class each raise their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} cannot be read as plain weights: {reason}") from error
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise CheckpointError(f"{path} should hold a flat dictionary of tensors")
+    return tensors
+
+
+def _fill(model: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> int:
+    """Give the model its tensors in float32 and return how many parameters it has; refuse any that does not fit."""
+    wanted = {name: tuple(parameter.shape) for name, parameter in model.state_dict().items()}
+    if "head.out.weight" in tensors and tensors["head.out.weight"].shape[0] != 1:
+        raise CheckpointError(
+            f"{folder}: its classifier has {tensors['head.out.weight'].shape[0]} outputs; a reranker has one"
+        )
+    missing = [name for name in wanted if name not in tensors]
+    if missing:
+        hint = "; this looks like an encoder without a classifier" if all(n.startswith("head") for n in missing) else ""
+        raise CheckpointError(f"{folder} lacks {len(missing)} tensors, first {missing[0]!r} (our name){hint}")
+    extra = [name for name in tensors if name not in wanted]
+    if extra:
+        raise CheckpointError(f"{folder} has {len(extra)} tensors that this architecture does not use, first {extra[0]!r}")
+    for name, shape in wanted.items():
+        if tuple(tensors[name].shape) != shape:
+            raise CheckpointError(f"{folder}: {name} (our name) has shape {list(tensors[name].shape)}, not {list(shape)}")
+    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    return sum(parameter.numel() for parameter in model.parameters())

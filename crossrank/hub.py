@@ -1,0 +1,61 @@
+"""A name -> a local folder: a path, a model that ships with the package, or "org/name" on the Hugging Face hub.
+
+From the hub come weights, config and tokenizer only; no code is ever taken from it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from crossrank.errors import ModelNotFound
+
+__all__ = ["BUNDLED", "DEFAULT", "find"]
+
+BUNDLED = Path(__file__).parent / "bundled"
+DEFAULT = "mini-en"
+WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
+PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
+SIDE_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json"]
+
+
+def find(name: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of a model; None is the one that ships with the package. ModelNotFound says how to get it."""
+    name = DEFAULT if name is None else os.fspath(name)
+    for folder in (Path(name).expanduser(), BUNDLED / name):
+        if name and folder.is_dir():
+            return folder
+    if not _looks_like_hub_name(name):
+        bundled = ", ".join(bundled_names())
+        raise ModelNotFound(
+            f"no model {name!r}: neither a folder here, nor one that ships with the package ({bundled}), "
+            'nor a hub name like "org/model"'
+        )
+    return _download(name)
+
+
+def bundled_names() -> list[str]:
+    """The models that ship with the package."""
+    return sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))
+
+
+def _looks_like_hub_name(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) == 2 and all(parts) and not name.startswith((".", "~"))
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=[*WEIGHTS, *SIDE_FILES]))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(name, allow_patterns=[*PICKLED, *SIDE_FILES]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelNotFound(
+            f"{name!r} is not a folder here and could not be had from the hub ({reason}). Where there is a network: "
+            f"`hf download {name} --local-dir model`; then copy that folder here and give its path"
+        ) from error
+    return folder

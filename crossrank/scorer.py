@@ -1,0 +1,81 @@
+"""Filled sequences -> logits, in the caller's order: planned by token budget, packed flat, one batch after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from crossrank.batch import Filled, pack, plan
+from crossrank.errors import DeviceError, ModelError
+from crossrank.quantize import quantize
+
+__all__ = ["DTYPES", "Scorer", "place"]
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.int8}
+
+# Measured: small enough for a CPU's caches to hold a layer's activations, large enough to fill a GPU.
+BUDGETS = {"cpu": 2048, "cuda": 32768}
+
+
+class Scorer:
+    """A placed model and its token budget. Holds nothing that changes, so threads may share it."""
+
+    def __init__(self, model: nn.Module, device: torch.device, budget: int) -> None:
+        self.model = model
+        self.device = device
+        self.budget = budget
+
+    def logits(
+        self, sequences: Sequence[Filled], progress: Callable[[int, int], None] | None = None
+    ) -> list[float]:
+        """One float32 logit a sequence, in the order given.
+
+        progress: called after each batch with the number of sequences done and their total.
+        """
+        groups = plan([len(filled) for filled in sequences], self.budget)
+        scored = []
+        done = 0
+        with torch.inference_mode():
+            for group in groups:
+                scored.append(self.model(pack([sequences[index] for index in group], self.device)))
+                done += len(group)
+                if progress:
+                    progress(done, len(sequences))
+            # One copy to the host at the end: on a GPU the batches then queue without waiting for each other.
+            flat = torch.cat(scored).tolist() if scored else []
+        logits = [0.0] * len(sequences)
+        for index, logit in zip((index for group in groups for index in group), flat, strict=True):
+            if logit != logit:
+                raise ModelError(f"the model's score of input {index} is not a number; float32 may mend it")
+            logits[index] = logit
+        return logits
+
+
+def place(model: nn.Module, device: str | None, dtype: str | None) -> tuple[nn.Module, torch.device, str]:
+    """Move a float32 model to a device and a precision; returns it with what was chosen.
+
+    device: "cpu", "cuda" or "cuda:N"; None takes CUDA where there is one. dtype: a key of DTYPES; None takes float32 on
+    CPU and bfloat16 on CUDA. The head stays float32. Raises DeviceError when the machine has not got it.
+    """
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        target = torch.device(chosen)
+    except RuntimeError as error:
+        raise DeviceError(f"device {chosen!r} is not one; try cpu or cuda") from error
+    if target.type not in BUDGETS:
+        raise DeviceError(f"device {chosen!r} is not supported; cpu and cuda are")
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"device {chosen!r} is not here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs")
+    name = dtype or ("bfloat16" if target.type == "cuda" else "float32")
+    if name not in DTYPES:
+        raise DeviceError(f"dtype {name!r} is not one of {', '.join(DTYPES)}")
+    if name == "int8":
+        if target.type != "cpu":
+            raise DeviceError("int8 runs on the CPU only; on a GPU take bfloat16 or float16")
+        return quantize(model), target, name
+    model.to(target)
+    for part in (model.embeddings, model.blocks):
+        part.to(DTYPES[name])  # type: ignore[union-attr]
+    return model, target, name

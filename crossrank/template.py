@@ -1,0 +1,55 @@
+"""Where a pair goes among fixed tokens: before, first side, between, second side, after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int32
+
+from crossrank.batch import Filled
+from crossrank.errors import CheckpointError
+from crossrank.tokens import Tokenizer
+
+__all__ = ["Template", "framed"]
+
+Ids = Int32[np.ndarray, " tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Fixed token ids round a query and a document, the query first.
+
+    query_frame: how many special tokens the query counts when it is measured alone, as `max_query` measures it.
+    """
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    query_frame: int = 2
+
+    @property
+    def fixed(self) -> int:
+        """How many tokens the template itself takes."""
+        return len(self.before) + len(self.between) + len(self.after)
+
+    def fill(self, query: Ids, document: Ids) -> Filled:
+        """Put a query and a document, or a window of it, in their places."""
+        head = np.array(self.before, dtype=np.int32), query, np.array(self.between, dtype=np.int32)
+        tokens = np.concatenate((*head, document, np.array(self.after, dtype=np.int32)))
+        return Filled(tokens=tokens, split=len(self.before) + len(query) + len(self.between))
+
+
+def framed(tokenizer: Tokenizer) -> Template:
+    """The template that a tokenizer's own post-processor writes: [CLS] q [SEP] d [SEP], <s> q </s></s> d </s>, ..."""
+    encoding = tokenizer.framed_pair()
+    sides = encoding.sequence_ids
+    if not encoding.ids or sides[0] is not None or sides[-1] is not None or 0 not in sides or 1 not in sides:
+        raise CheckpointError("tokenizer.json puts no special tokens round a pair; an encoder needs its post_processor")
+    first, second = sides.index(0), sides.index(1)
+    first_end = len(sides) - sides[::-1].index(0)
+    second_end = len(sides) - sides[::-1].index(1)
+    ids = encoding.ids
+    return Template(
+        before=tuple(ids[:first]), between=tuple(ids[first_end:second]), after=tuple(ids[second_end:])
+    )

@@ -1,0 +1,71 @@
+"""tokenizer.json -> token ids for one side of a pair. Text that spells a special token stays text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from jaxtyping import Int, Int32
+
+from crossrank.errors import CheckpointError
+
+__all__ = ["Tokenizer"]
+
+# An Encoding holds strings and offsets beside its ids, some 100 bytes a token: so many characters at a time, no more.
+CHUNK_CHARACTERS = 1_000_000
+
+
+class Tokenizer:
+    """A tokenizer.json without truncation, padding or special tokens: those belong to windows and template."""
+
+    def __init__(self, raw: tokenizers.Tokenizer) -> None:
+        raw.no_truncation()
+        raw.no_padding()
+        raw.encode_special_tokens = True
+        self.raw = raw
+
+    @classmethod
+    def read(cls, path: Path) -> Tokenizer:
+        """Read a tokenizer.json; CheckpointError if there is none or it cannot be parsed."""
+        if not path.is_file():
+            raise CheckpointError(f"{path.parent} lacks tokenizer.json; without it the text cannot become tokens")
+        try:
+            return cls(tokenizers.Tokenizer.from_file(str(path)))
+        except Exception as error:  # the bindings raise bare Exception
+            raise CheckpointError(f"{path} cannot be read by tokenizers {tokenizers.__version__}: {error}") from error
+
+    @property
+    def size(self) -> int:
+        """One more than the highest token id."""
+        return max(self.raw.get_vocab(with_added_tokens=True).values()) + 1
+
+    def encode(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " tokens"]]:
+        """The ids of each text, whole, without special tokens."""
+        ids = []
+        for chunk in _chunks(texts):
+            for encoding in self.raw.encode_batch_fast(chunk, add_special_tokens=False):
+                ids.append(np.array(encoding.ids, dtype=np.int32))
+        return ids
+
+    def offsets(self, text: str) -> Int[np.ndarray, "tokens 2"]:
+        """Where each token of `text` lies in it, as half-open ranges of code points."""
+        return np.array(self.raw.encode(text, add_special_tokens=False).offsets, dtype=np.int64).reshape(-1, 2)
+
+    def framed_pair(self) -> tokenizers.Encoding:
+        """A short pair with the special tokens that this tokenizer's own post-processor puts round it."""
+        return self.raw.encode("a", "a", add_special_tokens=True)
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        chunk.append(text)
+        size += len(text)
+        if size >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
