@@ -1,0 +1,105 @@
+"""The command line. One module a command, imported when it is named; `crossrank --help` reads this table alone.
+
+A command is a function `command` in its module. Exit codes are those of crossrank/errors.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import crossrank
+from crossrank.errors import CrossrankError, MissingExtra
+
+__all__ = ["COMMANDS", "app", "main"]
+
+# name -> (module, one line of help)
+COMMANDS = {
+    "rank": ("crossrank.cli.rank", "Rank documents for a query: lines or JSONL in, best first out."),
+    "score": ("crossrank.cli.score", "Score query-document pairs: JSONL in, the same with scores out, in order."),
+    "show": ("crossrank.cli.show", "Show what a model is: sizes, limits, template, and where each comes from."),
+    "verify": ("crossrank.cli.verify", "Compare a model on this machine with its float32 reference, or with logits."),
+    "evaluate": ("crossrank.cli.evaluate", "Measure ranking quality on judged collections."),
+    "calibrate": ("crossrank.cli.calibrate", "Fit scores to labels, so that a threshold means something."),
+    "serve": ("crossrank.cli.serve", "Answer rerank requests over HTTP."),
+}
+
+INTERRUPTED = 130  # 128 + SIGINT
+CLOSED_PIPE = 141  # 128 + SIGPIPE: what `yes | head -1` ends with, too
+
+
+class Commands(TyperGroup):
+    """A group whose commands are imported when they are named, and whose errors become one line and an exit code."""
+
+    # typer carries its own copy of click since 0.2x and used click's before: Any spells both.
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in COMMANDS:
+            return loaded(cmd_name)
+        near = get_close_matches(cmd_name, COMMANDS, n=1)
+        return ctx.fail(f"no command {cmd_name!r}; " + (f"did you mean {near[0]!r}?" if near else "-h lists them"))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            answer = super().invoke(ctx)
+            sys.stdout.flush()
+        except CrossrankError as error:
+            typer.echo(f"crossrank: {error}", err=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(INTERRUPTED) from error
+        except BrokenPipeError as error:
+            # Python flushes stdout once more as it ends, and would complain of the closed pipe there.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(CLOSED_PIPE) from error
+        return answer
+
+
+def loaded(name: str) -> Any:
+    """The click command of a name in COMMANDS; MissingExtra where this installation has not got its module."""
+    module = COMMANDS[name][0]
+    if find_spec(module) is None:
+        raise MissingExtra(f"this installation has no `{name}` command: {module} is missing; install crossrank again")
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name)(import_module(module).command)
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"crossrank {crossrank.__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    help="Rerank documents with cross-encoders. `crossrank COMMAND --help` says more.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The entry point `crossrank`."""
+    try:
+        typer.main.get_command(app)(prog_name="crossrank")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

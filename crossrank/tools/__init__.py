@@ -1,0 +1,1 @@
+"""What one does to a model rather than with it."""
