@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ class Tokenizer:
     """A tokenizer.json without truncation, padding or special tokens: those belong to windows and template."""
 
     def __init__(self, raw: tokenizers.Tokenizer) -> None:
+        if isinstance(raw.model, tokenizers.models.Unigram):
+            raw = _unspellable(raw)
         raw.no_truncation()
         raw.no_padding()
         raw.encode_special_tokens = True
@@ -56,6 +59,21 @@ class Tokenizer:
     def framed_pair(self) -> tokenizers.Encoding:
         """A short pair with the special tokens that this tokenizer's own post-processor puts round it."""
         return self.raw.encode("a", "a", add_special_tokens=True)
+
+
+def _unspellable(raw: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """A Unigram tokenizer whose special tokens no text can spell.
+
+    Unigram finds any piece of its vocabulary in a text, "</s>" as much as "the", whether or not special tokens are
+    encoded. Ids and scores stay; the pieces get a space in front, which never reaches the model.
+    """
+    data = json.loads(raw.to_str())
+    special = {token["content"] for token in data["added_tokens"] if token["special"]}
+    data["model"]["vocab"] = [
+        [f" {piece}" if piece in special else piece, score] for piece, score in data["model"]["vocab"]
+    ]
+    data["added_tokens"] = [token for token in data["added_tokens"] if not token["special"]]
+    return tokenizers.Tokenizer.from_str(json.dumps(data))
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
