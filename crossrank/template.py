@@ -13,8 +13,6 @@ from crossrank.tokens import Tokenizer
 
 __all__ = ["Template", "framed"]
 
-Ids = Int32[np.ndarray, " tokens"]
-
 
 @dataclass(frozen=True, slots=True)
 class Template:
@@ -33,7 +31,7 @@ class Template:
         """How many tokens the template itself takes."""
         return len(self.before) + len(self.between) + len(self.after)
 
-    def fill(self, query: Ids, document: Ids) -> Filled:
+    def fill(self, query: Int32[np.ndarray, " query"], document: Int32[np.ndarray, " document"]) -> Filled:
         """Put a query and a document, or a window of it, in their places."""
         head = np.array(self.before, dtype=np.int32), query, np.array(self.between, dtype=np.int32)
         tokens = np.concatenate((*head, document, np.array(self.after, dtype=np.int32)))

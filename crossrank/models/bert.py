@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class Config:
     layer_norm_eps: float
 
     @classmethod
-    def read(cls, config: Mapping[str, Any], names: frozenset[str] = frozenset()) -> Self:
+    def read(cls, config: Mapping[str, Any], names: frozenset[str] = frozenset()) -> Config:
         fixed = {
             "position_embedding_type": ("absolute", None),
             "is_decoder": (False, None),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ class Config:
     query_key_norm: bool
 
     @classmethod
-    def read(cls, config: Mapping[str, Any], names: frozenset[str] = frozenset()) -> Self:
+    def read(cls, config: Mapping[str, Any], names: frozenset[str] = frozenset()) -> Config:
         fixed = {
             "position_embedding_type": ("alibi",),
             "is_decoder": (False, None),
