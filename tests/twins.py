@@ -30,7 +30,7 @@ def halved_slopes(heads: int) -> list[float]:
 
 
 class JinaBert:
-    """A JinaBERT checkpoint by its published tensors: layout A (the v1 rerankers) or B (normalised queries and keys)."""
+    """A JinaBERT checkpoint by its published tensors: layout A (the v1 rerankers) or B."""
 
     def __init__(self, tensors: Mapping[str, Tensor], heads: int, slopes: Sequence[float], eps: float = 1e-12) -> None:
         self.tensors = {name.removeprefix("bert."): t.double().numpy() for name, t in tensors.items()}

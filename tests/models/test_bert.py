@@ -46,8 +46,10 @@ def test_each_activation_equals_that_of_transformers(activation):
 
 
 def test_activations_differ_by_more_than_the_tolerance():
-    scores = [load(bert(seed=1, layers=2).changed(hidden_act=name)).score(PAIRS[:6], raw=True) for name in
-              ("gelu", "gelu_new", "relu", "silu")]
+    scores = [
+        load(bert(seed=1, layers=2).changed(hidden_act=name)).score(PAIRS[:6], raw=True)
+        for name in ("gelu", "gelu_new", "relu", "silu")
+    ]
     assert min(np.abs(np.subtract(a, b)).max() for i, a in enumerate(scores) for b in scores[:i]) > 1e-4
 
 

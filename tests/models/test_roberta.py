@@ -6,8 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from transformers import RobertaConfig, RobertaForSequenceClassification, XLMRobertaConfig
-from transformers import XLMRobertaForSequenceClassification
+from transformers import (
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    XLMRobertaConfig,
+    XLMRobertaForSequenceClassification,
+)
 
 from crossrank import CheckpointError
 from crossrank.batch import Filled
