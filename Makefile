@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := test
-.PHONY: test test-slow test-clients lint format wheel clean help
+.PHONY: test test-slow test-clients lint format docs wheel clean help
 
 test: lint  ## lint, types and tests; installs what they need into .venv first
 	$(BIN)/python -m pytest $(ARGS)
@@ -27,6 +27,9 @@ lint: $(VENV)/dev  ## ruff and mypy --strict
 format: $(VENV)/dev  ## rewrite files the way ruff formats them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/dev  ## run the documents' examples and write down what they print
+	$(BIN)/python -m tests.shown
 
 wheel: $(VENV)/dev  ## dist/*.whl, the bundled model inside
 	$(BIN)/pip wheel -q --no-deps -w dist .
