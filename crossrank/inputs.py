@@ -52,7 +52,7 @@ def read_side(value: object, where: str = "input") -> Text:
     raise InputError(f'{where}: expected a string or {{"text": ...}}, not {type(value).__name__}')
 
 
-def read_documents(values: Sequence[Input]) -> list[Text]:
+def read_documents(values: object) -> list[Text]:
     """Read a list of documents; a single string, which is also a sequence, is refused."""
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Sequence):
         raise InputError(f"documents: expected a list of strings or objects, not {type(values).__name__}")

@@ -45,6 +45,8 @@ def framed(tokenizer: Tokenizer) -> Template:
     if not encoding.ids or sides[0] is not None or sides[-1] is not None or 0 not in sides or 1 not in sides:
         raise CheckpointError("tokenizer.json puts no special tokens round a pair; an encoder needs its post_processor")
     first, second = sides.index(0), sides.index(1)
+    if second < first:
+        raise CheckpointError("tokenizer.json puts the second text of a pair first; an encoder reads the query first")
     first_end = len(sides) - sides[::-1].index(0)
     second_end = len(sides) - sides[::-1].index(1)
     ids = encoding.ids
