@@ -31,6 +31,9 @@ COMMANDS = {
     "serve": ("crossrank.cli.serve", "Answer rerank requests over HTTP."),
 }
 
+# typer's click is its own copy in newer releases and the package in older ones; Any spells both.
+Click = Any
+
 INTERRUPTED = 130  # 128 + SIGINT
 CLOSED_PIPE = 141  # 128 + SIGPIPE: what `yes | head -1` ends with, too
 
@@ -38,21 +41,20 @@ CLOSED_PIPE = 141  # 128 + SIGPIPE: what `yes | head -1` ends with, too
 class Commands(TyperGroup):
     """A group whose commands are imported when they are named, and whose errors become one line and an exit code."""
 
-    # typer carries its own copy of click since 0.2x and used click's before: Any spells both.
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Click) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: Click, cmd_name: str) -> Click:
         if cmd_name in COMMANDS:
             return loaded(cmd_name)
         near = get_close_matches(cmd_name, COMMANDS, n=1)
         return ctx.fail(f"no command {cmd_name!r}; " + (f"did you mean {near[0]!r}?" if near else "-h lists them"))
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
+    def format_commands(self, ctx: Click, formatter: Click) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: Click) -> Click:
         try:
             answer = super().invoke(ctx)
             sys.stdout.flush()
@@ -68,7 +70,7 @@ class Commands(TyperGroup):
         return answer
 
 
-def loaded(name: str) -> Any:
+def loaded(name: str) -> Click:
     """The click command of a name in COMMANDS; MissingExtra where this installation has not got its module."""
     module = COMMANDS[name][0]
     if find_spec(module) is None:
@@ -92,7 +94,9 @@ def _version(asked: bool) -> None:
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
 ) -> None:
     pass
 

@@ -51,15 +51,14 @@ MaxLength = Annotated[
 MaxQuery = Annotated[
     int | None, typer.Option("--max-query", metavar="TOKENS", help="Of a query; default: 512, at most half a pair.")
 ]
-Overlap = Annotated[
-    int, typer.Option("--overlap", metavar="TOKENS", help="That windows of a long document share.")
-]
+Overlap = Annotated[int, typer.Option("--overlap", metavar="TOKENS", help="That windows of a long document share.")]
 Budget = Annotated[
     int | None, typer.Option("--budget", metavar="TOKENS", help="In a batch: what bounds memory; default: by device.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on a terminal too; in a pipe it is JSON anyway.")]
 Input = Annotated[
-    Path | None, typer.Argument(metavar="[FILE|-]", help="UTF-8; without it, or with -, standard input.", show_default=False)
+    Path | None,
+    typer.Argument(metavar="FILE|-", help="UTF-8; without it, or with -, standard input.", show_default=False),
 ]
 
 
