@@ -19,7 +19,7 @@ DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "errors.md")
 EXAMPLE = re.compile(
     r"(?<=^```)(sh|python)\n((?:(?!^```).*\n)*?)```\n\n```text\n((?:(?!^```).*\n)*)(?=^```)", re.MULTILINE
 )
-LAUNCHER = f'#!/bin/sh\nexec "{sys.executable}" -c "from crossrank.cli import main; main()" "$@"\n'
+LAUNCHER = f'#!/bin/sh\nexec "{sys.executable}" -m crossrank "$@"\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ def examples(document: Path) -> list[Example]:
 
 
 def printed(language: str, code: str) -> str:
-    """What a terminal of 100 columns without colours shows, in the checkout's folder."""
+    """What a terminal of 80 columns shows that can do nothing but print, in the checkout's folder."""
     with tempfile.TemporaryDirectory() as folder:
         launcher = Path(folder, "crossrank")
         launcher.write_text(LAUNCHER)
         launcher.chmod(0o755)
         path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+        environment = {**os.environ, "PATH": path, "COLUMNS": "80", "TERM": "dumb"}
         command = [sys.executable, "-c", code] if language == "python" else ["sh", "-c", code]
         ours, theirs = pty.openpty()
         with subprocess.Popen(
