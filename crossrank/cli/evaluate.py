@@ -194,22 +194,22 @@ def _print(tables: Sequence[Table], compared: dict[str, list[Difference]]) -> No
 
     console = Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
     for table in tables:
-        shown = [name for name in table.measures if name != table.ceiling]
-        against = {each.after: each for each in compared[table.collection.name] if each.before == table.outcomes[0].system}
+        first = table.outcomes[0]
+        against = {each.after: each for each in compared[table.collection.name] if each.before == first.system}
         grid = Grid(box=None, pad_edge=False, header_style="bold")
         grid.add_column("system", no_wrap=True)
-        for name in (*shown, "Δ", "p", "docs/s", "ms/query", "MiB"):
+        for name in (*table.measures, "Δ", "p", "docs/s", "ms/query", "MiB"):
             grid.add_column(name, justify="right", no_wrap=True)
         for outcome in table.outcomes:
             difference, cost = against.get(outcome.system), outcome.cost
-            row = [f"{outcome.mean(name):.3f}" for name in shown]
+            row = [f"{outcome.mean(name):.3f}" for name in table.measures]
             row += [f"{difference.mean:+.3f}", f"{difference.p:.3f}"] if difference else ["", ""]
             row += _cost(cost, len(table.queries)) if cost else ["", "", ""]
             grid.add_row(outcome.system, *row)
         console.print(Text(f"{table.collection.name}: {_counts(table)}", style="bold"))
         console.print(grid)
-        ceiling = f"{table.ceiling} {table.outcomes[0].mean(table.ceiling):.3f}"
-        console.print(Text(f"Δ, p: {shown[0]} against {table.outcomes[0].system}; no reranker passes its {ceiling}\n", style="dim"))
+        ceiling = f"no reranker passes its {table.ceiling} {first.mean(table.ceiling):.3f}"
+        console.print(Text(f"Δ, p: {table.measures[0]} against {first.system}; {ceiling}\n", style="dim"))
 
 
 def _cost(cost: Cost, queries: int) -> list[str]:

@@ -1,0 +1,73 @@
+"""BEIR folders: corpus.jsonl, queries.jsonl, and qrels.tsv or qrels/test.tsv."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from crossrank.errors import InputError
+from crossrank.evaluate.collections import Collection, render
+from crossrank.evaluate.lines import BadLines, json_objects, numbered
+
+__all__ = ["is_beir", "read_beir", "read_qrels_tsv"]
+
+QRELS = ("qrels.tsv", "qrels/test.tsv", "qrels/dev.tsv")
+
+
+def is_beir(folder: Path) -> bool:
+    return (folder / "corpus.jsonl").is_file() and (folder / "queries.jsonl").is_file()
+
+
+def read_beir(folder: Path) -> Collection:
+    """A folder as BEIR lays it out; the test judgements before the dev ones.
+
+    `candidates` on a query, a list of document ids, names the documents that it came with.
+    """
+    qrels = next((folder / name for name in QRELS if (folder / name).is_file()), None)
+    if qrels is None:
+        raise InputError(f"{folder} has no judgements: none of {', '.join(QRELS)}")
+    documents: dict[str, str] = {}
+    queries: dict[str, str] = {}
+    candidates: dict[str, tuple[str, ...]] = {}
+
+    def document(row: dict[str, Any]) -> None:
+        text = row["text"]
+        if not isinstance(text, (str, dict)):
+            raise TypeError(f'"text" should be a string or an object, not {type(text).__name__}')
+        _new(documents, row)[str(row["_id"])] = render(row.get("title") or "", text)
+
+    def query(row: dict[str, Any]) -> None:
+        if not isinstance(row["text"], str):
+            raise TypeError(f'"text" should be a string, not {type(row["text"]).__name__}')
+        _new(queries, row)[str(row["_id"])] = row["text"]
+        if row.get("candidates"):
+            candidates[str(row["_id"])] = tuple(map(str, row["candidates"]))
+
+    json_objects(folder / "corpus.jsonl", document)
+    json_objects(folder / "queries.jsonl", query)
+    return Collection(folder.resolve().name, str(folder), documents, queries, read_qrels_tsv(qrels), candidates)
+
+
+def read_qrels_tsv(path: Path) -> dict[str, dict[str, int]]:
+    """query, document and gain separated by tabs, under a line of headings or none."""
+    qrels: dict[str, dict[str, int]] = {}
+    bad = BadLines(path)
+    for number, line in numbered(path):
+        fields = line.split("\t")
+        if number == 1 and fields[:2] == ["query-id", "corpus-id"]:
+            continue
+        if len(fields) != 3:
+            bad.add(number, f"expected query, document and gain between tabs, and there are {len(fields)} fields")
+            continue
+        try:
+            qrels.setdefault(fields[0], {})[fields[1]] = int(fields[2])
+        except ValueError:
+            bad.add(number, f"the gain should be a whole number, not {fields[2]!r}")
+    bad.stop()
+    return qrels
+
+
+def _new(known: dict[str, str], row: dict[str, Any]) -> dict[str, str]:
+    if str(row["_id"]) in known:
+        raise ValueError(f"the id {row['_id']!r} is there twice")
+    return known

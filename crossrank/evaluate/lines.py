@@ -1,0 +1,62 @@
+"""Lines of data files, plain or gzipped. What is wrong with them is said by file and line, all at once."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from crossrank.errors import InputError
+
+__all__ = ["BadLines", "json_objects", "numbered"]
+
+SHOWN = 10
+
+
+class BadLines:
+    """Collects complaints about a file and raises them together, the first ten in full."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.complaints: list[str] = []
+
+    def add(self, line: int, complaint: str) -> None:
+        self.complaints.append(f"{self.path}:{line}: {complaint}")
+
+    def stop(self) -> None:
+        """InputError if there was any complaint."""
+        if self.complaints:
+            more = len(self.complaints) - SHOWN
+            tail = f"\nand {more:,} more bad lines" if more > 0 else ""
+            raise InputError("\n".join(self.complaints[:SHOWN]) + tail)
+
+
+def numbered(path: Path) -> Iterator[tuple[int, str]]:
+    """Line numbers from 1 and lines without their ends; empty lines are passed over."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, line.rstrip("\r\n").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def json_objects(path: Path, take: Callable[[dict[str, Any]], None]) -> None:
+    """Give every JSON object of a JSONL file to `take`; a KeyError, TypeError or ValueError from it is the line's."""
+    bad = BadLines(path)
+    for number, line in numbered(path):
+        try:
+            value = json.loads(line)
+            if not isinstance(value, dict):
+                raise ValueError(f"expected an object, not {type(value).__name__}")
+            take(value)
+        except KeyError as error:
+            bad.add(number, f"no {error.args[0]!r}")
+        except (TypeError, ValueError) as error:
+            bad.add(number, str(error))
+    bad.stop()
