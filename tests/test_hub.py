@@ -1,0 +1,73 @@
+"""From a name to a folder. The hub itself is never asked: these tests run without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from crossrank import ModelNotFound, Reranker, hub
+from tests.checkpoints import bert, tiny
+
+
+def test_a_path_is_a_folder(tmp_path):
+    assert hub.find(tmp_path) == tmp_path
+    assert hub.find(str(tmp_path)) == tmp_path
+
+
+def test_a_path_from_home_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    assert hub.find("~/model") == tmp_path / "model"
+
+
+def test_a_folder_here_comes_before_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org" / "model").mkdir(parents=True)
+    assert hub.find("org/model") == Path("org/model")
+
+
+def test_no_name_is_the_bundled_model():
+    assert hub.find() == hub.find("mini-en") == hub.BUNDLED / "mini-en"
+    assert "mini-en" in hub.bundled_names()
+
+
+@pytest.mark.parametrize("name", ["", "nothing-of-this-name", "./absent/folder", "~/absent/x", "a/b/c", "org/"])
+def test_a_name_that_is_nothing_says_what_it_could_be(name):
+    with pytest.raises(ModelNotFound, match=r"neither a folder here, .* \(.*mini-en.*\), nor a hub name"):
+        hub.find(name)
+
+
+def test_a_hub_name_that_cannot_be_had_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelNotFound, match=r"could not be had from the hub .*`hf download org/absent"):
+        hub.find("org/absent")
+
+
+def test_a_name_that_the_hub_would_refuse_is_not_found(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelNotFound):
+        hub.find("org/what is this?")
+
+
+def test_a_model_in_the_hubs_cache_loads_offline(tmp_path, monkeypatch):
+    commit = "0" * 40
+    entry = tmp_path / "models--org--cached"
+    bert().write(entry / "snapshots" / commit)
+    (entry / "refs").mkdir()
+    (entry / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **options: _cached(tmp_path, name, options))
+    pairs = [("the fox", "a red fox")]
+    assert Reranker.load("org/cached").score(pairs) == tiny("bert").score(pairs)
+
+
+def _cached(cache: Path, name: str, options: dict) -> str:
+    assert not any(pattern.endswith((".py", "*")) for pattern in options["allow_patterns"])
+    return download(name, cache_dir=cache, local_files_only=True, **options)
+
+
+download = huggingface_hub.snapshot_download
