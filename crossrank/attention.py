@@ -33,8 +33,11 @@ def attend(q: Heads, k: Heads, v: Heads, batch: Packed, slopes: tuple[float, ...
     for start, count, length in _runs(batch.lengths):
         rows = slice(start, start + count * length)
         split = (count, length, *q.shape[1:])
-        one = [part[rows].view(split).transpose(1, 2) for part in (q, k, v)]
-        mixed = scaled_dot_product_attention(*one) if slopes is None else _alibi(*one, slopes)
+        queries, keys, values = (part[rows].view(split).transpose(1, 2) for part in (q, k, v))
+        if slopes is None:
+            mixed = scaled_dot_product_attention(queries, keys, values)
+        else:
+            mixed = _alibi(queries, keys, values, slopes)
         outputs.append(mixed.transpose(1, 2).reshape(count * length, *q.shape[1:]))
     return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
@@ -110,4 +113,6 @@ def _flash(q: Tensor) -> bool:
 def _varlen(q: Tensor, k: Tensor, v: Tensor, q_bounds: Tensor, k_bounds: Tensor, q_max: int, k_max: int) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn  # imported where a CUDA device is certain
 
-    return varlen_attn(q, k, v, q_bounds, k_bounds, q_max, k_max)
+    mixed = varlen_attn(q, k, v, q_bounds, k_bounds, q_max, k_max)
+    assert isinstance(mixed, Tensor)  # a tuple comes only when return_aux asks for one
+    return mixed

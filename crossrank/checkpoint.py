@@ -58,13 +58,19 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     module = architecture(config, names)
     rows = [t.shape[0] for name, t in tensors.items() if name.endswith("word_embeddings.weight") and t.ndim == 2]
     settings = module.Config.read({**config, "vocab_size": rows[0]} if rows else config, names)
+    if settings.hidden_size % settings.num_attention_heads:
+        raise CheckpointError(
+            f"config.json: num_attention_heads {settings.num_attention_heads} does not divide "
+            f"hidden_size {settings.hidden_size}"
+        )
     with torch.device("meta"):
         model: nn.Module = module.build(settings)
     parameters = _fill(model, module.adopt(tensors), folder)
     tokenizer = Tokenizer.read(folder / "tokenizer.json")
     if tokenizer.size > settings.vocab_size:
         raise CheckpointError(
-            f"{folder}: tokenizer.json has ids up to {tokenizer.size - 1}, the embedding only {settings.vocab_size} rows"
+            f"{folder}: tokenizer.json has ids up to {tokenizer.size - 1}, "
+            f"the embedding only {settings.vocab_size} rows"
         )
     return Checkpoint(
         folder=folder,
@@ -105,7 +111,9 @@ def read_tensors(folder: Path) -> tuple[tuple[str, ...], dict[str, Tensor]]:
         if index.is_file():
             return _read_shards(index, read)
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
-    raise CheckpointError(f"{folder} has no model.safetensors and no pytorch_model.bin, whole or in shards; it has {found}")
+    raise CheckpointError(
+        f"{folder} has no model.safetensors and no pytorch_model.bin, whole or in shards; it has {found}"
+    )
 
 
 def _read_shards(index: Path, read: Any) -> tuple[tuple[str, ...], dict[str, Tensor]]:
@@ -114,7 +122,7 @@ def _read_shards(index: Path, read: Any) -> tuple[tuple[str, ...], dict[str, Ten
         files = tuple(sorted(set(place.values())))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f'{index} should be JSON with a "weight_map" of tensor names to files') from error
-    outside = [file for file in files if Path(file).name != file]
+    outside = [file for file in files if not isinstance(file, str) or Path(file).name != file]
     if outside:
         raise CheckpointError(f"{index} names a file outside its folder: {outside[0]!r}")
     absent = [file for file in files if not (index.parent / file).is_file()]
@@ -160,9 +168,12 @@ def _fill(model: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> int:
         raise CheckpointError(f"{folder} lacks {len(missing)} tensors, first {missing[0]!r} (our name){hint}")
     extra = [name for name in tensors if name not in wanted]
     if extra:
-        raise CheckpointError(f"{folder} has {len(extra)} tensors that this architecture does not use, first {extra[0]!r}")
+        raise CheckpointError(
+            f"{folder} has {len(extra)} tensors that this architecture does not use, first {extra[0]!r}"
+        )
     for name, shape in wanted.items():
         if tuple(tensors[name].shape) != shape:
-            raise CheckpointError(f"{folder}: {name} (our name) has shape {list(tensors[name].shape)}, not {list(shape)}")
+            found = list(tensors[name].shape)
+            raise CheckpointError(f"{folder}: {name} (our name) has shape {found}, not {list(shape)}")
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     return sum(parameter.numel() for parameter in model.parameters())

@@ -41,9 +41,11 @@ class SelfAttention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
-        normed = query_key_norm_eps is not None
-        self.query_norm = nn.LayerNorm(width, query_key_norm_eps) if normed else nn.Identity()
-        self.key_norm = nn.LayerNorm(width, query_key_norm_eps) if normed else nn.Identity()
+
+        def norm() -> nn.Module:
+            return nn.Identity() if query_key_norm_eps is None else nn.LayerNorm(width, query_key_norm_eps)
+
+        self.query_norm, self.key_norm = norm(), norm()
 
     def forward(self, x: Hidden, batch: Packed, slopes: tuple[float, ...] | None = None) -> Hidden:
         return self.out(attend(self._queries(x), *self._keys_values(x), batch, slopes).flatten(-2))
@@ -100,7 +102,7 @@ class Encoder(nn.Module):
         x = self.embeddings(batch)
         for block in self.blocks[:-1]:
             x = block(x, batch)
-        return self.head(self.blocks[-1].first(x, batch))
+        return self.head(self.blocks[-1].first(x, batch))  # type: ignore[operator]  # a Module's attributes are untyped
 
     def hidden(self, batch: Packed) -> Hidden:
         """The last layer's states of every token."""

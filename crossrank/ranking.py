@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 __all__ = ["Hit", "Ranking", "Usage", "best_first"]
 
@@ -46,7 +47,11 @@ class Ranking(Sequence[Hit]):
     def __len__(self) -> int:
         return len(self.hits)
 
-    def __getitem__(self, item):  # type: ignore[no-untyped-def]  # int -> Hit, slice -> tuple, as for any sequence
+    @overload
+    def __getitem__(self, item: int) -> Hit: ...
+    @overload
+    def __getitem__(self, item: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, item: int | slice) -> Hit | tuple[Hit, ...]:
         return self.hits[item]
 
     def __iter__(self) -> Iterator[Hit]:

@@ -73,8 +73,8 @@ class Reranker:
     ) -> Reranker:
         """Load a model: a folder, a bundled name, a hub name, or, by default, the model that ships with the package.
 
-        device: "cpu", "cuda", "cuda:1"; None takes a GPU where there is one. dtype: "float32", "bfloat16", "float16" or,
-        on CPU, "int8"; None takes float32 on CPU and bfloat16 on a GPU. Raises ModelNotFound, CheckpointError,
+        device: "cpu", "cuda", "cuda:1"; None takes a GPU where there is one. dtype: "float32", "bfloat16", "float16"
+        or, on CPU, "int8"; None takes float32 on CPU and bfloat16 on a GPU. Raises ModelNotFound, CheckpointError,
         DeviceError, or InputError for limits that the model cannot meet.
         """
         return cls(read_checkpoint(find(name_or_folder)), device=device, dtype=dtype, limits=limits or Limits())
@@ -84,8 +84,8 @@ class Reranker:
     ) -> Ranking:
         """Documents by descending relevance, equals in the order given; the first `top_n`, or all of them.
 
-        A document longer than the limits is read in overlapping windows, and its best window scores it. progress: called
-        with windows done and their total.
+        A document longer than the limits is read in overlapping windows, and its best window scores it. progress:
+        called with windows done and their total.
         """
         if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
             raise InputError(f"top_n should be a whole number from 1, or None for all documents, not {top_n!r}")
@@ -118,7 +118,8 @@ class Reranker:
     def prepare(self, query: Text, documents: Sequence[Text]) -> Prepared:
         """Tokens of a query and documents in their windows and places."""
         template, max_length, max_query = self.checkpoint.template, self.limits.max_length, self.limits.max_query
-        assert max_length is not None and max_query is not None  # Limits.within filled them in
+        if max_length is None or max_query is None:
+            raise InputError("limits: must be filled in, by Limits.within, before pairs are prepared")
         query_ids, *document_ids = self.checkpoint.tokenizer.encode([query.text, *(d.text for d in documents)])
         kept = query_ids[: max_query - template.query_frame]
         room = capacity(max_length, len(kept), template.fixed)

@@ -67,7 +67,8 @@ def place(model: nn.Module, device: str | None, dtype: str | None) -> tuple[nn.M
     if target.type not in BUDGETS:
         raise DeviceError(f"device {chosen!r} is not supported; cpu and cuda are")
     if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"device {chosen!r} is not here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs")
+        found = torch.cuda.device_count()
+        raise DeviceError(f"device {chosen!r} is not here: torch {torch.__version__} sees {found} CUDA devices")
     name = dtype or ("bfloat16" if target.type == "cuda" else "float32")
     if name not in DTYPES:
         raise DeviceError(f"dtype {name!r} is not one of {', '.join(DTYPES)}")
@@ -77,5 +78,5 @@ def place(model: nn.Module, device: str | None, dtype: str | None) -> tuple[nn.M
         return quantize(model), target, name
     model.to(target)
     for part in (model.embeddings, model.blocks):
-        part.to(DTYPES[name])  # type: ignore[union-attr]
+        part.to(DTYPES[name])
     return model, target, name
