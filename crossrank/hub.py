@@ -16,7 +16,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT = "mini-en"
 WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
-SIDE_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json"]
+SIDE_FILES = ["config.json", "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json"]
 
 
 def find(name: str | os.PathLike[str] | None = None) -> Path:
