@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from crossrank.evaluate.run import Outcome, Table
 
@@ -19,8 +20,11 @@ COLOURS = ("#3465a4", "#c4622d", "#2f8f5b", "#8a4fa3", "#b58900", "#5f6b76", "#b
 RELEVANT, OTHER = "#2f8f5b", "#9aa5b1"
 
 
-def quality_and_speed(tables: Sequence[Table], name: str) -> str | None:
-    """Quality, the mean of `name` over collections, against documents a second; None if no system's time is known."""
+def quality_and_speed(tables: Sequence[Table]) -> str | None:
+    """Quality, the mean over collections of each one's first measure, against documents a second.
+
+    None if no system's time is known.
+    """
     points = []
     outcomes = tables[0].outcomes
     for place, outcome in enumerate(outcomes):
@@ -29,12 +33,12 @@ def quality_and_speed(tables: Sequence[Table], name: str) -> str | None:
         seconds = sum(cost.seconds for cost in costs if cost)
         documents = sum(cost.documents for cost in costs if cost)
         if place and seconds > 0 and all(costs):
-            quality = float(np.mean([each.mean(name) for each in all_of_it]))
+            quality = float(np.mean([each.mean(t.measures[0]) for t, each in zip(tables, all_of_it, strict=True)]))
             points.append((outcome.system, documents / seconds, quality, COLOURS[(place - 1) % len(COLOURS)]))
     if not points:
         return None
     figure, axes = _axes(6.4, 3.6)
-    first = float(np.mean([table.outcomes[0].mean(name) for table in tables]))
+    first = float(np.mean([table.outcomes[0].mean(table.measures[0]) for table in tables]))
     axes.axhline(first, color=OTHER, linestyle="--", linewidth=1)
     axes.annotate(
         outcomes[0].system, (0.01, first), xycoords=("axes fraction", "data"), xytext=(0, 3),
@@ -48,7 +52,12 @@ def quality_and_speed(tables: Sequence[Table], name: str) -> str | None:
     margin = max(0.02, (high - low) * 0.18)
     axes.set_ylim(max(0.0, low - margin), min(1.0, high + margin))
     axes.set_xlabel("documents a second (log scale)")
-    axes.set_ylabel(f"{name}, mean over {len(tables)} collections" if len(tables) > 1 else name)
+    names = {table.measures[0] for table in tables}
+    name = names.pop() if len(names) == 1 else "quality"
+    axes.set_ylabel(f"{name}, mean of {len(tables)} collections" if len(tables) > 1 else name)
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_minor_formatter("{x:,g}")
+    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _svg(figure, "Quality against speed")
 
@@ -73,7 +82,8 @@ def histogram(table: Table, outcome: Outcome) -> str:
     axes.set_xlabel(outcome.scale, fontsize=8)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     if len(both):
-        axes.legend(fontsize=7, frameon=False)
+        axes.margins(y=0.3)  # room for the legend above the bars
+        axes.legend(fontsize=7, frameon=False, loc="upper right")
     return _svg(figure, f"{table.collection.name}: scores of {outcome.system}")
 
 

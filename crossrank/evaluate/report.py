@@ -53,7 +53,8 @@ def report_page(
 def _page(
     tables: Sequence[Table], differences: Mapping[str, Sequence[Difference]], card: Mapping[str, Any]
 ) -> Iterator[str]:
-    first = tables[0].measures[0]
+    alike = len({table.measures[0] for table in tables}) == 1
+    first = tables[0].measures[0] if alike else "each collection's measure"
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>Reranking, {escape(first)}</title><style>{STYLE}</style></head><body>"
@@ -63,8 +64,8 @@ def _page(
     if len(tables) > 1:
         links = (f'<a href="#c{place}">{escape(table.collection.name)}</a>' for place, table in enumerate(tables))
         yield f"<nav>{''.join(links)}</nav>"
-        yield from _overview(tables, differences, first, card["options"]["inject_relevant"])
-    picture = quality_and_speed(tables, first)
+        yield from _overview(tables, differences, first, alike, card["options"]["inject_relevant"])
+    picture = quality_and_speed(tables)
     if picture:
         yield f"<h2>Quality and speed</h2>{picture}"
         yield "<p class=soft>The dashed line is the first stage alone. A document counts once for each query it was "
@@ -75,22 +76,25 @@ def _page(
 
 
 def _overview(
-    tables: Sequence[Table], differences: Mapping[str, Sequence[Difference]], name: str, injected: bool
+    tables: Sequence[Table], differences: Mapping[str, Sequence[Difference]], title: str, alike: bool, injected: bool
 ) -> Iterator[str]:
     systems = [outcome.system for outcome in tables[0].outcomes]
-    yield f"<h2>{escape(name)} by collection</h2><div class=wide><table><tr><th>collection</th>"
+    yield f"<h2>{escape(title[0].upper() + title[1:])}</h2><div class=wide><table><tr><th>collection</th>"
+    yield "" if alike else "<th class=left>measure</th>"
     yield "".join(f"<th>{escape(system)}</th>" for system in systems) + "<th>ceiling</th></tr>"
     for place, table in enumerate(tables):
-        means = [outcome.mean(name) for outcome in table.outcomes]
+        means = [outcome.mean(table.measures[0]) for outcome in table.outcomes]
         against = {d.after: d for d in differences[table.collection.name] if d.before == systems[0]}
         yield f'<tr><td><a href="#c{place}">{escape(table.collection.name)}</a></td>'
+        yield "" if alike else f"<td class=left>{escape(table.measures[0])}</td>"
         for outcome, value in zip(table.outcomes, means, strict=True):
             mark = "" if outcome.system not in against else _mark(against[outcome.system])
             best = " class=best" if value == max(means) else ""
             yield f"<td{best}>{value:.3f}{mark}</td>"
         yield f"<td class=soft>{table.outcomes[0].mean(table.ceiling):.3f}</td></tr>"
-    mean = [sum(table.outcomes[i].mean(name) for table in tables) / len(tables) for i in range(len(systems))]
-    yield "<tr><td><b>mean</b></td>" + "".join(f"<td><b>{value:.3f}</b></td>" for value in mean) + "<td></td></tr>"
+    mean = [sum(t.outcomes[i].mean(t.measures[0]) for t in tables) / len(tables) for i in range(len(systems))]
+    yield f"<tr><td><b>mean</b></td>{'' if alike else '<td></td>'}"
+    yield "".join(f"<td><b>{value:.3f}</b></td>" for value in mean) + "<td></td></tr>"
     yield f"</table></div><p class=soft>Arrows: better or worse than {escape(systems[0])} with p &lt; 0.05 in that one "
     yield f"comparison. The ceiling is the first stage's {escape(tables[0].ceiling)}: what it missed, no reranker "
     yield "finds. "
