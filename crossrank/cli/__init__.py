@@ -83,10 +83,11 @@ def loaded(name: str) -> Click:
 app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         typer.echo(f"crossrank {crossrank.__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback(

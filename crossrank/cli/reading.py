@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from crossrank.errors import InputError
 
@@ -58,10 +58,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An open input. size: its bytes where they are known, for a progress bar."""
+    """An open input, line by line. size: its bytes where they are known, for a progress bar."""
 
     name: str
-    stream: BinaryIO
+    stream: Iterable[bytes]
     size: int | None
 
     def __iter__(self) -> Iterator[Line]:
