@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -174,7 +175,11 @@ class Reranker:
             return 0, len(text)
         start, end = parts[chosen]
         offsets = self.checkpoint.tokenizer.offsets(text)[start:end]
-        return int(np.min(offsets[:, 0])), int(np.max(offsets[:, 1]))
+        first, last = int(np.min(offsets[:, 0])), int(np.max(offsets[:, 1]))
+        # A tokenizer that composes letters with their combining marks may give the marks no place.
+        while last < len(text) and unicodedata.combining(text[last]):
+            last += 1
+        return first, last
 
 
 def sigmoid(logit: float) -> float:

@@ -9,6 +9,7 @@ from torch import nn
 
 from crossrank.batch import Filled, pack, plan
 from crossrank.errors import DeviceError, ModelError
+from crossrank.packing import pack_linear
 from crossrank.quantize import quantize
 
 __all__ = ["DTYPES", "Scorer", "place"]
@@ -30,26 +31,33 @@ class Scorer:
     def logits(
         self, sequences: Sequence[Filled], progress: Callable[[int, int], None] | None = None
     ) -> list[float]:
-        """One float32 logit a sequence, in the order given.
+        """One float32 logit a sequence, in the order given; equal sequences are computed once.
 
         progress: called after each batch with the number of sequences done and their total.
         """
-        groups = plan([len(filled) for filled in sequences], self.budget)
+        # Else a duplicate's logit could differ in its last bit, by its place in a batch, and a tie would be none.
+        places: dict[tuple[bytes, int], list[int]] = {}
+        for index, filled in enumerate(sequences):
+            places.setdefault((filled.tokens.tobytes(), filled.split), []).append(index)
+        equals = list(places.values())
+        unique = [sequences[indices[0]] for indices in equals]
+        groups = plan([len(filled) for filled in unique], self.budget)
         scored = []
         done = 0
         with torch.inference_mode():
             for group in groups:
-                scored.append(self.model(pack([sequences[index] for index in group], self.device)))
-                done += len(group)
+                scored.append(self.model(pack([unique[index] for index in group], self.device)))
+                done += sum(len(equals[index]) for index in group)
                 if progress:
                     progress(done, len(sequences))
             # One copy to the host at the end: on a GPU the batches then queue without waiting for each other.
             flat = torch.cat(scored).tolist() if scored else []
         logits = [0.0] * len(sequences)
-        for index, logit in zip((index for group in groups for index in group), flat, strict=True):
+        for which, logit in zip((index for group in groups for index in group), flat, strict=True):
             if logit != logit:
-                raise ModelError(f"the model's score of input {index} is not a number; float32 may mend it")
-            logits[index] = logit
+                raise ModelError(f"the model's score of input {equals[which][0]} is not a number; float32 may mend it")
+            for index in equals[which]:
+                logits[index] = logit
         return logits
 
 
@@ -76,6 +84,8 @@ def place(model: nn.Module, device: str | None, dtype: str | None) -> tuple[nn.M
         if target.type != "cpu":
             raise DeviceError("int8 runs on the CPU only; on a GPU take bfloat16 or float16")
         return quantize(model), target, name
+    if name == "float32" and target.type == "cpu":
+        return pack_linear(model), target, name
     model.to(target)
     for part in (model.embeddings, model.blocks):
         part.to(DTYPES[name])
