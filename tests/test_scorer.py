@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from crossrank import DeviceError, Limits, ModelError, Reranker
+from crossrank.batch import Filled
 from crossrank.scorer import BUDGETS, DTYPES, Scorer, place
 from tests.checkpoints import RECIPES, bert, load, tiny
 from tests.oracles import encoded
@@ -30,18 +31,32 @@ def test_logits_come_in_the_order_given():
 
 def test_a_batch_holds_no_more_tokens_than_the_budget_unless_one_sequence_is_longer():
     reranker = tiny("bert", limits=Limits(budget=64))
-    seen = []
-    hook = reranker.scorer.model.register_forward_pre_hook(lambda _, given: seen.append(given[0].lengths))
-    try:
-        reranker.scorer.logits(encoded(reranker, [*PAIRS, (letters(4), letters(200))]))
-    finally:
-        hook.remove()
-    assert sorted(length for lengths in seen for length in lengths) == sorted(
-        len(filled) for filled in encoded(reranker, [*PAIRS, (letters(4), letters(200))])
-    )
+    pairs = [(letters(2, n), letters(3 + n % 20, n + 50)) for n in range(40)] + [(letters(4), letters(200))]
+    sequences = encoded(reranker, pairs)
+    seen = batches(reranker, sequences)
+    assert sorted(length for lengths in seen for length in lengths) == sorted(map(len, sequences))
     assert seen[0] == (207,)
     assert all(sum(lengths) <= 64 for lengths in seen[1:])
-    assert len(seen) < len(PAIRS) / 2
+    assert len(seen) < len(pairs) / 2
+
+
+def test_equal_sequences_are_computed_once_and_score_alike_to_the_last_bit():
+    reranker = tiny("bert")
+    sequences = encoded(reranker, [*PAIRS[:9]] * 7)
+    assert sum(map(len, batches(reranker, sequences))) <= 9
+    logits = reranker.scorer.logits(sequences)
+    assert logits == logits[:9] * 7
+
+
+def batches(reranker: Reranker, sequences: list[Filled]) -> list[tuple[int, ...]]:
+    """The lengths in each batch that the model is given."""
+    seen: list[tuple[int, ...]] = []
+    hook = reranker.scorer.model.register_forward_pre_hook(lambda _, given: seen.append(given[0].lengths))
+    try:
+        reranker.scorer.logits(sequences)
+    finally:
+        hook.remove()
+    return seen
 
 
 def test_progress_counts_up_to_the_total():
