@@ -43,7 +43,7 @@ def printed(language: str, code: str) -> str:
         launcher.write_text(LAUNCHER)
         launcher.chmod(0o755)
         path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "COLUMNS": "80", "TERM": "dumb"}
+        environment = {**os.environ, "PATH": path, "COLUMNS": "80", "TERM": "dumb", "CUDA_VISIBLE_DEVICES": ""}
         command = [sys.executable, "-c", code] if language == "python" else ["sh", "-c", code]
         ours, theirs = pty.openpty()
         with subprocess.Popen(
