@@ -79,7 +79,7 @@ def _of_length(reranker: Reranker, query: Text, texts: Sequence[str], share: flo
     assert reranker.limits.max_length is not None
     room = capacity(
         reranker.limits.max_length,
-        reranker.prepare(query, []).query_tokens,
+        reranker.prepare(query, []).query_tokens - reranker.checkpoint.template.query_frame,
         reranker.checkpoint.template.fixed,
     )
     wanted = max(1, int(room * share))
