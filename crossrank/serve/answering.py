@@ -1,0 +1,159 @@
+"""Ask -> Answer: a place in the queue first, then tokens in a thread, batches shared with others, and the ranking."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from crossrank.inputs import Text
+from crossrank.ranking import Ranking
+from crossrank.reranker import Prepared, Reranker
+from crossrank.serve.asking import Answer, Ask, Timing
+from crossrank.serve.batcher import Job
+from crossrank.serve.models import Loaded, Models, Served
+from crossrank.serve.options import ServeOptions
+from crossrank.serve.problems import Problem, field_problem
+
+__all__ = ["Answering"]
+
+# Tokenizers release the interpreter, so two overlap with compute without crowding it.
+TOKENIZING_THREADS = 2
+
+
+class Answering:
+    """Answers requests with the models it was given."""
+
+    def __init__(self, models: Models, options: ServeOptions) -> None:
+        self.models = models
+        self.options = options
+        self.threads = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="tokens")
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+    async def answer(self, ask: Ask, *, id: str, deadline: float, charge: Callable[[int], None]) -> Answer:
+        """The answer, or a Problem by `deadline` (time.monotonic). `charge` is told the tokens once they are counted.
+
+        Cancelling this call takes what has not run out of the queue.
+        """
+        start = time.monotonic()
+        if ask.count > self.options.max_documents:
+            raise Problem("documents", f"{ask.count} documents; this server takes {self.options.max_documents} at once")
+        served = self.models.pick(ask.model)
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - start):
+                loaded = await self._loaded(served)
+                return await self._answer(ask, served, loaded, id=id, start=start, deadline=deadline, charge=charge)
+        except TimeoutError as error:
+            raise Problem("deadline", f"no answer within {deadline - start:.1f} seconds", retry_after=1) from error
+
+    async def _answer(
+        self,
+        ask: Ask,
+        served: Served,
+        loaded: Loaded,
+        *,
+        id: str,
+        start: float,
+        deadline: float,
+        charge: Callable[[int], None],
+    ) -> Answer:
+        loop = asyncio.get_running_loop()
+        reranker, batcher = loaded.reranker, loaded.batcher
+        characters = ask.characters
+        estimate = int(characters / served.characters_per_token) + ask.count * reranker.checkpoint.template.fixed
+        job = batcher.admit(estimate, deadline, ask.priority)
+        try:
+            prepared, cut = await loop.run_in_executor(self.threads, _prepare, reranker, ask)
+            tokens = sum(one.total_tokens for one in prepared)
+            served.met(characters, tokens)
+            charge(tokens)
+            tokenized = time.monotonic()
+            sequences = [filled for one in prepared for filled in one.sequences]
+            logits = await asyncio.wrap_future(batcher.enter(job, sequences))
+        finally:
+            batcher.leave(job)
+        done = time.monotonic()
+        rankings = await loop.run_in_executor(self.threads, _rankings, reranker, ask, prepared, logits)
+        return Answer(
+            id=id,
+            created=int(time.time()),
+            model=served.name,
+            ask=ask,
+            rankings=rankings,
+            timing=_timing(job, start=start, tokenized=tokenized, done=done),
+            warnings=_warnings(reranker, prepared, cut),
+        )
+
+    async def _loaded(self, served: Served) -> Loaded:
+        if served.loaded:
+            return served.loaded
+        if not self.options.lazy:
+            reason = f"could not be loaded: {served.error}" if served.error else "is being loaded"
+            raise Problem("loading", f"model {served.name!r} {reason}", retry_after=None if served.error else 2)
+        return await self.models.load(served)
+
+
+def _prepare(reranker: Reranker, ask: Ask) -> tuple[list[Prepared], int]:
+    """Tokens of every group, and how many documents were cut at the length that was asked for."""
+    prepared, cut = [], 0
+    for number, group in enumerate(ask.groups):
+        texts = group.texts
+        if ask.document_tokens is not None:
+            texts = [_cut(reranker, text, ask.document_tokens) for text in texts]
+            cut += sum(short is not whole for short, whole in zip(texts, group.texts, strict=True))
+        one = reranker.prepare(group.query, texts)
+        if not ask.truncate:
+            _refuse_long(one, number)
+        prepared.append(one)
+    return prepared, cut
+
+
+def _cut(reranker: Reranker, text: Text, tokens: int) -> Text:
+    """The text up to its first `tokens` tokens; the very same text where it has no more."""
+    # A token is a byte of UTF-8 at the least, so most texts need no counting.
+    if len(text.text.encode()) <= tokens:
+        return text
+    offsets = reranker.checkpoint.tokenizer.offsets(text.text)
+    return text if len(offsets) <= tokens else Text(text.text[: int(offsets[tokens - 1, 1])])
+
+
+def _refuse_long(prepared: Prepared, group: int) -> None:
+    if prepared.query_truncated:
+        raise field_problem("query", "is longer than this model reads, and truncation is off", None, kind="too_long")
+    for index, ranges in enumerate(prepared.ranges):
+        if len(ranges) > 1:
+            where = f"documents[{max(index, group)}]"
+            raise field_problem(where, "is longer than this model reads, and truncation is off", None, kind="too_long")
+
+
+def _rankings(reranker: Reranker, ask: Ask, prepared: list[Prepared], logits: list[float]) -> list[Ranking]:
+    rankings, start = [], 0
+    for group, one in zip(ask.groups, prepared, strict=True):
+        end = start + len(one.sequences)
+        rankings.append(
+            reranker.ranking(one, logits[start:end], group.texts, group.documents, top_n=ask.top_n)
+        )
+        start = end
+    return rankings
+
+
+def _timing(job: Job, *, start: float, tokenized: float, done: float) -> Timing:
+    return Timing(
+        tokenize=tokenized - start,
+        queue=max(0.0, (job.started or done) - tokenized),
+        compute=job.computed,
+        total=done - start,
+    )
+
+
+def _warnings(reranker: Reranker, prepared: list[Prepared], cut: int) -> tuple[str, ...]:
+    warnings = []
+    if any(one.query_truncated for one in prepared):
+        warnings.append(f"the query was cut to {reranker.limits.max_query} tokens")
+    if cut:
+        warnings.append(f"{cut} documents were cut to the length that the request set")
+    return tuple(warnings)

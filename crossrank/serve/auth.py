@@ -1,0 +1,173 @@
+"""Who is let in, and how much each may ask. Keys come from the options and from a file that can change under way."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossrank.errors import InputError
+from crossrank.serve.problems import Problem
+
+__all__ = ["Allowance", "Keys", "Rates", "charge"]
+
+FILE_SECONDS = 1.0
+MINUTE = 60.0
+# Addresses remembered where there are no keys: more than that, and the one that was quiet longest starts afresh.
+ADDRESSES = 10_000
+
+log = logging.getLogger("crossrank.serve")
+
+
+class Keys:
+    """The keys that open this server; none at all means that everyone may come in.
+
+    file: one key a line; blank lines and lines that begin with # are skipped. It is read again within a second of a
+    change; while it cannot be read, the keys it last held stay good.
+    """
+
+    def __init__(self, keys: tuple[str, ...] = (), file: str | None = None) -> None:
+        self.given = [_digest(key) for key in keys if key]
+        self.file = Path(file) if file else None
+        self.filed: list[bytes] = []
+        self.stamp: tuple[int, int] | None = None
+        self.checked = 0.0
+        if self.file:
+            if not self.file.is_file():
+                raise InputError(f"--api-key-file {file}: there is no such file")
+            self._read()
+
+    @property
+    def required(self) -> bool:
+        """Whether a key is needed. A file, even an empty one, means that it is."""
+        return bool(self.given or self.file)
+
+    def check(self, headers: Mapping[str, str]) -> str | None:
+        """Who this is, as a short name that is not the key; None where no key is needed. Raises Problem.
+
+        Read are `Authorization: Bearer KEY`, `Authorization: KEY`, `X-API-Key: KEY`, and HTTP Basic with the key as its
+        password, which is what a browser asks its user for.
+        """
+        if not self.required:
+            return None
+        self._refresh()
+        candidates = list(_candidates(headers))
+        if not candidates:
+            raise Problem("missing_key", "this server needs a key: send the header Authorization: Bearer KEY")
+        for candidate in candidates:
+            digest = _digest(candidate)
+            # Every key is compared, in constant time, so that the time taken tells nothing.
+            if sum(hmac.compare_digest(digest, known) for known in [*self.given, *self.filed]):
+                return digest.hex()[:12]
+        raise Problem("wrong_key", "this key is not known here")
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if self.file and now - self.checked >= FILE_SECONDS:
+            self.checked = now
+            self._read()
+
+    def _read(self) -> None:
+        assert self.file is not None
+        try:
+            stat = self.file.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size)
+            if stamp == self.stamp:
+                return
+            lines = self.file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            log.warning("the key file cannot be read: %s", error, extra={"event": "keys_unreadable"})
+            return
+        keys = [line.strip() for line in lines]
+        self.filed = [_digest(key) for key in keys if key and not key.startswith("#")]
+        self.stamp = stamp
+        log.info("keys read", extra={"event": "keys_read", "count": len(self.filed)})
+
+
+@dataclass(slots=True)
+class Allowance:
+    """What one caller may still ask: requests and tokens, refilled evenly over a minute. None is no limit."""
+
+    requests: float | None
+    tokens: float | None
+    at: float
+
+    def headers(self) -> dict[str, str]:
+        """The headers that tell the caller."""
+        told = {}
+        if self.requests is not None:
+            told["X-RateLimit-Remaining-Requests"] = str(max(0, int(self.requests)))
+        if self.tokens is not None:
+            told["X-RateLimit-Remaining-Tokens"] = str(max(0, int(self.tokens)))
+        return told
+
+
+class Rates:
+    """Rates per caller. Tokens are charged once they are counted: the request that passes the limit is the last."""
+
+    def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
+        self.requests = requests_per_minute
+        self.tokens = tokens_per_minute
+        self.callers: OrderedDict[str, Allowance] = OrderedDict()
+
+    def take(self, caller: str) -> Allowance:
+        """One request of this caller's; a Problem with Retry-After where nothing is left."""
+        now = time.monotonic()
+        if caller not in self.callers:
+            self.callers[caller] = Allowance(_float(self.requests), _float(self.tokens), now)
+            while len(self.callers) > ADDRESSES:
+                self.callers.popitem(last=False)
+        self.callers.move_to_end(caller)
+        allowance = self.callers[caller]
+        share = (now - allowance.at) / MINUTE
+        allowance.at = now
+        if self.requests is not None and allowance.requests is not None:
+            allowance.requests = min(self.requests, allowance.requests + share * self.requests)
+            if allowance.requests < 1:
+                wait = (1 - allowance.requests) * MINUTE / self.requests
+                raise Problem("requests", f"more than {self.requests} requests a minute", retry_after=wait)
+        if self.tokens is not None and allowance.tokens is not None:
+            allowance.tokens = min(self.tokens, allowance.tokens + share * self.tokens)
+            if allowance.tokens <= 0:
+                wait = (1 - allowance.tokens) * MINUTE / self.tokens
+                raise Problem("tokens", f"more than {self.tokens} tokens a minute", retry_after=wait)
+        if allowance.requests is not None:
+            allowance.requests -= 1
+        return allowance
+
+
+def charge(allowance: Allowance, tokens: int) -> None:
+    """Take the tokens of a request off what its caller may ask."""
+    if allowance.tokens is not None:
+        allowance.tokens -= tokens
+
+
+def _float(limit: int | None) -> float | None:
+    return None if limit is None else float(limit)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _candidates(headers: Mapping[str, str]) -> list[str]:
+    found = []
+    value = headers.get("authorization", "").strip()
+    scheme, _, rest = value.partition(" ")
+    if scheme.lower() == "basic" and rest:
+        try:
+            found.append(base64.b64decode(rest, validate=True).decode("utf-8").partition(":")[2])
+        except (binascii.Error, UnicodeDecodeError):
+            pass
+    elif value:
+        found.append(rest.strip() if scheme.lower() == "bearer" else value)
+    if headers.get("x-api-key", "").strip():
+        found.append(headers["x-api-key"].strip())
+    return [key for key in found if key]

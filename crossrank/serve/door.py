@@ -1,0 +1,200 @@
+"""What every request passes before a route sees it: path, request id, key, rate, body limit; and the log line after."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from crossrank.serve.auth import Allowance, Keys, Rates
+from crossrank.serve.dialects import DIALECTS
+from crossrank.serve.metrics import Metrics
+from crossrank.serve.options import ServeOptions
+from crossrank.serve.problems import Problem
+from crossrank.serve.responses import problem_body, problem_headers, respond
+
+__all__ = ["Door", "State", "Visit", "tidy"]
+
+# Open to everyone: what an orchestrator asks before it knows a key.
+OPEN = frozenset(
+    ["/health", "/healthz", "/live", "/ready", "/ping", "/v1/health/live", "/v1/health/ready"]
+    + ["/.well-known/live", "/.well-known/ready"]
+)
+PAGES = frozenset(["/", "/docs", "/metrics"])
+REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,128}")
+# A body over the limit is read and thrown away up to so many times the limit, so that its sender sees the 413.
+DISCARD = 4
+
+log = logging.getLogger("crossrank.serve.access")
+
+
+@dataclass(slots=True)
+class State:
+    """What changes while a server runs. draining: SIGTERM has come."""
+
+    draining: bool = False
+
+
+@dataclass(slots=True)
+class Visit:
+    """One request's notes, for the route to add to and the log line to read. Never any text of the request."""
+
+    id: str
+    dialect: str | None
+    start: float
+    caller: str | None = None
+    allowance: Allowance | None = None
+    status: int = 0
+    problem: str | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Door:
+    """ASGI middleware, outermost but for CORS."""
+
+    def __init__(
+        self, app: ASGIApp, options: ServeOptions, keys: Keys, rates: Rates, metrics: Metrics, state: State
+    ) -> None:
+        self.app = app
+        self.options = options
+        self.keys = keys
+        self.rates = rates
+        self.metrics = metrics
+        self.state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or hand it on; a websocket is refused by closing it."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        headers = Headers(scope=scope)
+        path, dialect = tidy(scope["path"], self.options.url_prefix)
+        visit = Visit(id=_request_id(headers), dialect=dialect, start=time.monotonic())
+        scope = {**scope, "path": path, "raw_path": path.encode()}
+        scope["state"] = {**scope.get("state", {}), "visit": visit}
+
+        async def telling(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                visit.status = message["status"]
+                self._stamp(MutableHeaders(scope=message), visit)
+            await send(message)
+
+        limited = Limited(receive, self.options.max_body_bytes)
+        try:
+            self._let_in(scope, headers, visit)
+            await limited.refuse_early(headers)
+        except Problem as problem:
+            self.metrics.rejected.labels(problem.kind).inc()
+            visit.problem = problem.code
+            extra = problem_headers(problem)
+            if problem.status == 401 and path in PAGES:
+                extra["WWW-Authenticate"] = 'Basic realm="crossrank", charset="UTF-8"'
+            answer = respond(problem_body(problem, visit.id), problem.status, extra)
+            await answer(scope, receive, telling)
+        else:
+            await self.app(scope, limited, telling)
+        finally:
+            self._log(scope, visit)
+
+    def _let_in(self, scope: Scope, headers: Headers, visit: Visit) -> None:
+        # A preflight carries no key, whatever the page will send.
+        if scope["path"] in OPEN or scope["method"] == "OPTIONS":
+            return
+        visit.caller = self.keys.check(headers)
+        if scope["method"] == "POST":
+            client = scope.get("client") or ("unix", 0)
+            visit.allowance = self.rates.take(visit.caller or client[0])
+
+    def _stamp(self, headers: MutableHeaders, visit: Visit) -> None:
+        headers["X-Request-ID"] = visit.id
+        headers["X-Content-Type-Options"] = "nosniff"
+        if visit.allowance:
+            headers.update(visit.allowance.headers())
+        if self.state.draining:
+            # So that a client's next request opens a connection to a server that stays.
+            headers["Connection"] = "close"
+
+    def _log(self, scope: Scope, visit: Visit) -> None:
+        if not self.options.access_log or (scope["path"] in OPEN and visit.status < 400):
+            return
+        line = {
+            "event": "request",
+            "request_id": visit.id,
+            "method": scope["method"],
+            "path": scope["path"][:200],
+            "status": visit.status,
+            "ms": round(1000 * (time.monotonic() - visit.start), 1),
+            "caller": visit.caller,
+            "code": visit.problem,
+            **visit.notes,
+        }
+        log.info("request", extra={key: value for key, value in line.items() if value is not None})
+
+
+class Limited:
+    """A receive that counts the bytes of a body and stops at the limit."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self.receive = receive
+        self.limit = limit
+        self.size = 0
+
+    async def __call__(self) -> Message:
+        message = await self.receive()
+        if message["type"] == "http.request":
+            self.size += len(message.get("body", b""))
+            if self.size > self.limit:
+                await self._discard(message.get("more_body", False))
+                raise self._problem()
+        return message
+
+    async def refuse_early(self, headers: Mapping[str, str]) -> None:
+        """Refuse a body that says itself that it is too long."""
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and len(length) < 20 and int(length) <= self.limit:
+            return
+        if len(length) < 20 and int(length) <= DISCARD * self.limit:
+            await self._discard(True)
+        raise self._problem()
+
+    async def _discard(self, more: bool) -> None:
+        while more and self.size <= DISCARD * self.limit:
+            message = await self.receive()
+            more = message["type"] == "http.request" and message.get("more_body", False)
+            self.size += len(message.get("body", b""))
+
+    def _problem(self) -> Problem:
+        return Problem("large_body", f"the body has more than the {self.limit} bytes that this server takes")
+
+
+def tidy(path: str, prefix: str = "") -> tuple[str, str | None]:
+    """A path as the routes know it, and the dialect that it names.
+
+    Doubled and trailing slashes go, a doubled /v1 too; the server's own prefix and a dialect's name in front are taken
+    off: /v1/v1/rerank/ is /v1/rerank, and /weaviate/meta is /meta in Weaviate's dialect.
+    """
+    parts = [part for part in path.split("/") if part]
+    own = [part for part in prefix.split("/") if part]
+    if own and parts[: len(own)] == own:
+        parts = parts[len(own) :]
+    dialect = None
+    if parts and parts[0] in DIALECTS and (len(parts) > 1 or parts[0] not in ("score", "predict")):
+        dialect = parts.pop(0)
+    if parts[:2] in (["v1", "v1"], ["v2", "v2"]):
+        parts.pop(0)
+    return "/" + "/".join(parts), dialect
+
+
+def _request_id(headers: Mapping[str, str]) -> str:
+    given = headers.get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

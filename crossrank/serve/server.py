@@ -1,0 +1,127 @@
+"""uvicorn with our app in it: log lines, limits of connections, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+import time
+from types import FrameType
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from crossrank.errors import CrossrankError, ModelError
+from crossrank.serve.app import Service, build
+from crossrank.serve.door import State
+from crossrank.serve.options import ServeOptions
+
+__all__ = ["JsonLines", "Server", "serve", "server_for"]
+
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, message, and whatever the record was given beside."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **{key: value for key, value in vars(record).items() if key not in STANDARD and key != "color_message"},
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, with a drain: at the first signal readiness falls, `delay` seconds later listening ends, and
+    what is in flight finishes. A second signal skips the delay; a second SIGINT ends it at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, state: State, delay: float) -> None:
+        super().__init__(config)
+        self.state = state
+        self.delay = delay
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; uvicorn's own notes of the signal are not made, so that a drained server exits with 0."""
+        if self.state.draining:
+            self.should_exit = True
+            self.force_exit = sig == signal.SIGINT
+            return
+        self.state.draining = True
+        asyncio.get_running_loop().call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        def stop() -> None:
+            self.should_exit = True
+
+        asyncio.get_running_loop().call_later(self.delay, stop)
+
+
+def protocol(header_timeout: float) -> type[H11Protocol]:
+    """uvicorn's HTTP/1.1 that also hangs up on a connection which sends no whole head in time."""
+
+    class Patient(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.loop.call_later(header_timeout, self._hang_up)
+
+        def _hang_up(self) -> None:
+            if self.cycle is None and not self.transport.is_closing():
+                self.transport.close()
+
+    return Patient
+
+
+def server_for(service: Service) -> tuple[Server, list[Exception]]:
+    """A server, not yet running, and a list that a failure to load a model at the start is put into."""
+    options = service.options
+    failures: list[Exception] = []
+
+    def failed(error: Exception) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    config = uvicorn.Config(
+        build(service, failed),
+        host=options.host,
+        port=options.port,
+        uds=options.uds,
+        ssl_certfile=options.ssl_certfile,
+        ssl_keyfile=options.ssl_keyfile,
+        root_path=options.root_path,
+        http=protocol(options.header_timeout),
+        ws="none",
+        lifespan="on",
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=True,
+        limit_concurrency=options.max_connections,
+        timeout_keep_alive=int(options.keep_alive),
+        timeout_graceful_shutdown=int(options.drain_timeout),
+    )
+    server = Server(config, service.state, options.drain_delay)
+    return server, failures
+
+
+def serve(options: ServeOptions) -> None:
+    """Serve until a signal comes. Raises what a model could not be loaded for, and OSError for a port that is taken."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=options.log_level.upper(), handlers=[handler], force=True)
+    server, failures = server_for(Service.of(options))
+    try:
+        asyncio.run(server.serve())
+    except SystemExit as error:  # uvicorn's way to say that it could not listen; the log has the reason
+        raise CrossrankError(f"could not listen on {options.uds or f'{options.host}:{options.port}'}") from error
+    if failures:
+        raise failures[0] if isinstance(failures[0], CrossrankError) else ModelError(repr(failures[0]))
