@@ -9,7 +9,7 @@
     └── MissingExtra                     501   5    a wing whose optional packages are not installed
 
 Exit codes of the command line: 0 done · 1 done, but some input lines were bad or a check failed · 2 wrong usage ·
-3, 4, 5 as above · 130 interrupted.
+3, 4, 5 as above · 130 interrupted · 141 the reader of standard output went away.
 """
 
 from __future__ import annotations

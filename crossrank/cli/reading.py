@@ -74,6 +74,8 @@ class Source:
 def opened(path: Path | None) -> Iterator[Source]:
     """A file, or standard input for None and `-`. InputError when it cannot be read."""
     if path is None or str(path) == "-":
+        if sys.stdin is None:
+            raise InputError("standard input is closed; give a FILE")
         if sys.stdin.isatty():
             sys.stderr.write("crossrank: reading the terminal; end with Ctrl-D\n")
         yield Source("stdin", sys.stdin.buffer, None)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,3 +46,31 @@ def run():
         return Ran(result.exit_code, result.stdout, result.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def terminal():
+    """terminal("rank", ..., stdin=b"..."): what a terminal of 80 columns shows of a process of its own.
+
+    Without `stdin` the terminal is its standard input too, with end-of-file typed.
+    """
+
+    def terminal(*arguments: object, stdin: bytes | None = None) -> str:
+        ours, theirs = pty.openpty()
+        environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "crossrank", *(str(argument) for argument in arguments)]
+        if stdin is None:
+            os.write(ours, b"\x04")
+        given = {"stdin": theirs} if stdin is None else {"input": stdin}
+        subprocess.run(command, stdout=theirs, stderr=theirs, check=True, env=environment, **given)
+        os.close(theirs)
+        shown = b""
+        try:
+            while part := os.read(ours, 65536):
+                shown += part
+        except OSError:  # Linux, once all is read and nobody writes
+            pass
+        os.close(ours)
+        return shown.decode().replace("\r\n", "\n")
+
+    return terminal

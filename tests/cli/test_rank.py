@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -194,26 +190,11 @@ def test_what_this_machine_has_not_got_is_one_line_and_exit_4(run, folder, optio
 # --- a terminal -----------------------------------------------------------------------------------------------------
 
 
-def on_a_terminal(folder: Path, lines: bytes, *options: str) -> str:
-    """What a terminal of 80 columns shows of standard output and standard error."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "crossrank", "rank", "-q", QUERY, "-m", str(folder), *options]
-    subprocess.run(command, input=lines, stdout=theirs, stderr=theirs, check=True, env=environment)
-    os.close(theirs)
-    shown = b""
-    try:
-        while part := os.read(ours, 65536):
-            shown += part
-    except OSError:  # Linux, once all is read and nobody writes
-        pass
-    os.close(ours)
-    return shown.decode().replace("\r\n", "\n")
-
-
-def test_a_terminal_gets_a_table_and_what_it_cost(folder, reranker):
+def test_a_terminal_gets_a_table_and_what_it_cost(folder, reranker, terminal):
     ranking = reranker.rank(QUERY, [*DOCUMENTS, letters(900)])
-    header, *rows, footer = on_a_terminal(folder, LINES + f"\n{letters(900)}".encode()).splitlines()
+    header, *rows, footer = terminal(
+        "rank", "-q", QUERY, "-m", folder, stdin=LINES + f"\n{letters(900)}".encode()
+    ).splitlines()
     assert header.split() == ["rank", "index", "score", "document"]
     assert [row.split()[:3] for row in rows] == [
         [str(rank), str(hit.index), f"{hit.score:.3f}"] for rank, hit in enumerate(ranking, 1)
@@ -225,6 +206,6 @@ def test_a_terminal_gets_a_table_and_what_it_cost(folder, reranker):
     assert footer.endswith("minilm, float32 on cpu")
 
 
-def test_a_terminal_gets_json_if_asked(folder):
-    shown = on_a_terminal(folder, LINES, "--json", "--top-n", "1")
+def test_a_terminal_gets_json_if_asked(folder, terminal):
+    shown = terminal("rank", "-q", QUERY, "-m", folder, "--json", "--top-n", "1", stdin=LINES)
     assert json.loads(shown)["document"] in DOCUMENTS

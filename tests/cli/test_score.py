@@ -103,3 +103,7 @@ def test_a_block_is_written_before_the_next_is_read(folder):
         process.stdin.close()
         assert process.stdout.read() == b""
         assert process.wait(30) == 0
+
+
+def test_a_terminal_that_is_waited_for_is_told_so(folder, terminal):
+    assert "crossrank: reading the terminal; end with Ctrl-D" in terminal("score", "-m", folder)

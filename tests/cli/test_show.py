@@ -64,3 +64,9 @@ def test_a_missing_model_is_named(run):
     done = run("show", "no-such-model")
     assert (done.code, done.out) == (4, "")
     assert done.err.startswith("crossrank: no model 'no-such-model'")
+
+
+def test_a_terminal_gets_a_table(folder, terminal):
+    rows = [line.split() for line in terminal("show", folder).splitlines()]
+    assert ["hidden_size", "32", "config.json"] in rows
+    assert ["template", "[CLS]", "QUERY", "[SEP]", "DOCUMENT", "tokenizer.json"] in rows

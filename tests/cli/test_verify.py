@@ -59,3 +59,10 @@ def test_published_logits_go_without_pairs(run, folder, tmp_path):
     done = run("verify", "-m", folder, "--golden", tmp_path / "a.json", "--pairs", tmp_path / "b.jsonl")
     assert done.code == 2
     assert "the file has its own" in done.err
+
+
+def test_a_terminal_gets_sentences(folder, terminal):
+    first, second, last = terminal("verify", "-m", folder).splitlines()
+    assert first.startswith("47 pairs, 5 queries, logits spread over ")
+    assert second.startswith("difference: largest ")
+    assert last == "crossrank: minilm, float32 on cpu: passed"
