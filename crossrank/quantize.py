@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossrank.errors import DeviceError
+from crossrank.packing import replace_linear
 
 __all__ = ["Int8Linear", "quantize"]
 
@@ -58,8 +59,5 @@ def quantize(model: nn.Module) -> nn.Module:
         raise DeviceError(
             f"int8 needs an x86-64 processor with AVX2; this one has {capability}. float32 and bfloat16 run everywhere"
         )
-    for parent in list(model.blocks.modules()):  # type: ignore[union-attr]
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(parent, name, Int8Linear(child))
+    replace_linear(model, Int8Linear)
     return model

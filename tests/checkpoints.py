@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from crossrank import Limits, Reranker
+from crossrank.checkpoint import Checkpoint, read_checkpoint
 from tests import vocabularies
 
 Tensors = dict[str, Tensor]
@@ -108,7 +109,7 @@ def xlm_roberta(seed: int = 0, *, width: int = 32, layers: int = 3, heads: int =
 
 
 def jina_v2(seed: int = 0, **sizes: int) -> Recipe:
-    """The layout of jinaai/jina-reranker-v2-base-multilingual: the same arithmetic, fused and renamed, no model_type."""
+    """The layout of jinaai/jina-reranker-v2-base-multilingual: the same arithmetic, fused, renamed, no model_type."""
     stock = xlm_roberta(seed, **sizes)
     config = {key: value for key, value in stock.config.items() if key != "model_type"} | {
         "auto_map": {"AutoModelForSequenceClassification": "modeling.XLMRobertaForSequenceClassification"},
@@ -256,6 +257,12 @@ def load(recipe: Recipe, *, dtype: str | None = None, limits: Limits | None = No
     """The recipe as a user would have it: written to a folder and loaded from there, on the CPU."""
     with tempfile.TemporaryDirectory() as folder:
         return Reranker.load(recipe.write(Path(folder)), device="cpu", dtype=dtype, limits=limits)
+
+
+def unplaced(recipe: Recipe) -> Checkpoint:
+    """The recipe as it is read, before a device or precision changes its layers."""
+    with tempfile.TemporaryDirectory() as folder:
+        return read_checkpoint(recipe.write(Path(folder)))
 
 
 @cache

@@ -17,7 +17,7 @@ from crossrank import CheckpointError
 from crossrank.batch import Filled
 from crossrank.models import roberta
 from crossrank.reranker import sigmoid
-from tests.checkpoints import bert, fused, jina_v2, load, tiny, xlm_roberta
+from tests.checkpoints import bert, fused, jina_v2, load, tiny, unplaced, xlm_roberta
 from tests.oracles import candding_scores, encoded, transformers_logits
 from tests.twins import jina_v2_inputs
 from tests.vocabularies import letters
@@ -55,8 +55,8 @@ def test_roberta_with_a_byte_level_tokenizer_equals_transformers():
 
 
 def test_both_namings_hold_the_same_model():
-    ours = tiny("xlm_roberta").checkpoint.model.state_dict()
-    theirs = tiny("jina_v2").checkpoint.model.state_dict()
+    ours = unplaced(xlm_roberta()).model.state_dict()
+    theirs = unplaced(jina_v2()).model.state_dict()
     assert ours.keys() == theirs.keys()
     assert all((ours[name] == theirs[name]).all() for name in ours)
 
@@ -121,5 +121,5 @@ def test_two_token_types_are_refused():
 
 def test_fused_names_are_known_and_bert_names_are_not():
     adopted = roberta.adopt(fused(xlm_roberta().tensors))
-    assert adopted.keys() == tiny("jina_v2").checkpoint.model.state_dict().keys()
+    assert adopted.keys() == unplaced(jina_v2()).model.state_dict().keys()
     assert "bert.pooler.dense.weight" in roberta.adopt(bert().tensors)
