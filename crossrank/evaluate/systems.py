@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from crossrank.calibration import FILE as CALIBRATION
 from crossrank.errors import InputError
 from crossrank.hub import find
 from crossrank.reranker import Reranker
@@ -101,11 +102,11 @@ def _crossrank(spec: str, device: str | None, limits: Limits) -> System:
 
 
 def files_hash(folder: Path) -> str:
-    """SHA-256 over the names and contents of a model's files, documentation aside."""
+    """SHA-256 over the names and contents of a model's files, documentation and calibration, which change no logit, aside."""
     sha = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if not path.is_file() or path.suffix == ".md" or any(part.startswith(".") for part in inside.parts):
+        if not path.is_file() or path.suffix == ".md" or path.name == CALIBRATION or any(part.startswith(".") for part in inside.parts):
             continue
         sha.update(f"{inside.as_posix()}\0".encode())
         with path.open("rb") as file:

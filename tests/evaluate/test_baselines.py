@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tokenizers
+
+from crossrank.errors import InputError
+from crossrank.evaluate.systems import open_system
+from tests import checkpoints, vocabularies
+from tests.evaluate.worlds import DOCUMENTS
+
+TEXTS = [text for _, text in DOCUMENTS.values()]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """A small random sentence-transformers model: BERT and mean pooling, as all-MiniLM is laid out."""
+    st = pytest.importorskip("sentence_transformers")
+    from sentence_transformers.models import Pooling, Transformer
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    inside = tmp_path_factory.mktemp("encoder")
+    raw = vocabularies.wordpiece()
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=raw.get_vocab_size(), **sizes)).save_pretrained(inside / "bert")
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizers.Tokenizer.from_str(raw.to_str()), pad_token="[PAD]", unk_token="[UNK]",
+        cls_token="[CLS]", sep_token="[SEP]", model_max_length=64,
+    ).save_pretrained(inside / "bert")  # fmt: skip
+    transformer = Transformer(str(inside / "bert"))
+    pooling = Pooling(transformer.get_word_embedding_dimension(), pooling_mode="mean")
+    st.SentenceTransformer(modules=[transformer, pooling]).save(str(inside / "tiny"))
+    return inside / "tiny"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_biencoder_scores_the_cosine_of_query_and_document(encoder):
+    from sentence_transformers import SentenceTransformer
+
+    system = open_system(f"biencoder:{encoder}")
+    scores = system.load(TEXTS)("what do bees visit", TEXTS).scores
+    vectors = SentenceTransformer(str(encoder)).encode(["what do bees visit", *TEXTS])
+    expected = [float(v @ vectors[0] / np.linalg.norm(v) / np.linalg.norm(vectors[0])) for v in vectors[1:]]
+    assert scores == pytest.approx(expected, abs=1e-6)
+    assert system.name == "tiny bi-encoder"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_cross_encoder_scores_as_sentence_transformers_and_so_do_we(tmp_path):
+    pytest.importorskip("sentence_transformers")
+    from sentence_transformers import CrossEncoder
+
+    labels = {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+    folder = checkpoints.bert().changed(**labels).write(tmp_path / "tiny")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512, "pad_token": "[PAD]"})
+    )
+    system = open_system(f"crossencoder:{folder}")
+    scores = system.load([])("what do bees visit", TEXTS).scores
+    expected = CrossEncoder(str(folder)).predict([("what do bees visit", text) for text in TEXTS])
+    assert scores == pytest.approx([float(score) for score in expected], abs=1e-5)
+    ours = open_system(str(folder)).load([])("what do bees visit", TEXTS).scores
+    assert scores == pytest.approx(ours, abs=1e-4)
+    assert system.name == "tiny CrossEncoder"
+
+
+def test_a_folder_that_flashrank_does_not_know_is_refused_before_it_downloads_anything(tmp_path):
+    pytest.importorskip("flashrank")
+    with pytest.raises(InputError, match=r"knows no model of that name, but .*ms-marco-TinyBERT-L-2-v2"):
+        open_system(f"flashrank:{tmp_path}")
