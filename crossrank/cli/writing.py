@@ -36,15 +36,19 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A callback for done and total that draws a bar on standard error; None where that is no terminal."""
+    """A callback for done and total that draws a bar on standard error; None where that can draw none."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
+    if console.is_dumb_terminal:
+        yield None
+        return
     columns = TextColumn(label), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False)
+    bar = Progress(*columns, console=console, transient=True, auto_refresh=False, redirect_stdout=False)
     task = bar.add_task(label)
     began = time.monotonic()
 

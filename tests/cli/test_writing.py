@@ -37,17 +37,19 @@ def test_progress_is_silent_where_standard_error_is_no_terminal():
         assert advance is None
 
 
-@pytest.mark.parametrize(("patience", "shows"), [(0, True), (1000, False)])
-def test_progress_shows_on_a_terminal_for_long_work_only(patience, shows):
+@pytest.mark.parametrize(
+    ("patience", "term", "shows"), [(0, "xterm", True), (1000, "xterm", False), (0, "dumb", False)]
+)
+def test_progress_shows_for_long_work_where_it_can_be_drawn(patience, term, shows):
     code = (
         "from crossrank.cli import writing\n"
         f"writing.PATIENCE_SECONDS = {patience}\n"
         "with writing.progress('ranking') as advance:\n"
-        "    advance(1, 4); advance(2, 4)\n"
+        "    if advance: advance(1, 4); advance(2, 4)\n"
     )
     ours, theirs = pty.openpty()
     done = subprocess.run(
-        [sys.executable, "-c", code], stderr=theirs, check=True, env={**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+        [sys.executable, "-c", code], stderr=theirs, check=True, env={**os.environ, "TERM": term, "COLUMNS": "80"}
     )
     os.write(theirs, b"end")
     shown = os.read(ours, 65536).decode()
