@@ -134,9 +134,7 @@ def _rankings(reranker: Reranker, ask: Ask, prepared: list[Prepared], logits: li
     rankings, start = [], 0
     for group, one in zip(ask.groups, prepared, strict=True):
         end = start + len(one.sequences)
-        rankings.append(
-            reranker.ranking(one, logits[start:end], group.texts, group.documents, top_n=ask.top_n)
-        )
+        rankings.append(reranker.ranking(one, logits[start:end], group.texts, group.documents, top_n=ask.top_n))
         start = end
     return rankings
 

@@ -120,9 +120,7 @@ class Models:
     def _load(self, served: Served) -> Loaded:
         start = time.monotonic()
         source = served.source
-        reranker = Reranker.load(
-            source.folder, device=source.device, dtype=source.dtype, limits=self.options.limits
-        )
+        reranker = Reranker.load(source.folder, device=source.device, dtype=source.dtype, limits=self.options.limits)
         budget = reranker.scorer.budget
         batcher = Batcher(
             reranker.scorer.logits,

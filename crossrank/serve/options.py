@@ -101,9 +101,7 @@ class ServeOptions:
     @property
     def limits(self) -> Limits:
         """How much the models read at once."""
-        return Limits(
-            max_length=self.max_length, max_query=self.max_query, overlap=self.overlap, budget=self.budget
-        )
+        return Limits(max_length=self.max_length, max_query=self.max_query, overlap=self.overlap, budget=self.budget)
 
 
 def read_source(text: str, dtype: str | None = None, device: str | None = None) -> Source:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from crossrank import Reranker
 from crossrank.serve.app import Service
@@ -29,6 +30,10 @@ class Live:
     service: Service
     server: Server
     http: httpx.Client
+
+    @property
+    def app(self) -> FastAPI:
+        return self.server.config.app
 
     def post(self, path: str, body: dict, **headers: str) -> httpx.Response:
         return self.http.post(path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})

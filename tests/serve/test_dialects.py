@@ -76,7 +76,10 @@ def test_documents_of_any_shape_are_scored_alike_and_come_back_as_sent(live, rer
 
 
 def test_a_query_may_be_an_object(live):
-    assert answer(live, "/v1/rerank", ask(query={"text": QUERY}))["results"] == answer(live, "/v1/rerank", ask())["results"]
+    assert (
+        answer(live, "/v1/rerank", ask(query={"text": QUERY}))["results"]
+        == answer(live, "/v1/rerank", ask())["results"]
+    )
 
 
 def test_a_picture_is_refused_by_name(live):
@@ -103,7 +106,9 @@ def test_windows_and_cuts_are_told_in_meta(live):
 
 def test_a_text_that_does_not_fit_is_refused_when_truncation_is_off(live):
     long = "snow on the mountain " * 60
-    assert answer(live, "/v1/rerank", ask(documents=["x", long], truncation=False), 422)["detail"].startswith("documents[1]")
+    assert answer(live, "/v1/rerank", ask(documents=["x", long], truncation=False), 422)["detail"].startswith(
+        "documents[1]"
+    )
     body = answer(live, "/rerank", {"query": QUERY, "texts": ["x", long], "truncate": False}, 413)
     assert body["error_type"] == "Validation"
 
@@ -160,10 +165,14 @@ def test_tei_gives_logits_and_texts_when_asked(live, reranker):
 def test_tei_predicts_pairs_in_their_order(live, scores):
     body = answer(live, "/predict", {"inputs": [[QUERY, document] for document in DOCUMENTS]})
     assert [labels[0]["score"] for labels in body] == close(scores)
-    assert answer(live, "/predict", {"inputs": [QUERY, DOCUMENTS[0]]}) == [{"score": close(scores[0]), "label": "LABEL_0"}]
+    assert answer(live, "/predict", {"inputs": [QUERY, DOCUMENTS[0]]}) == [
+        {"score": close(scores[0]), "label": "LABEL_0"}
+    ]
 
 
-@pytest.mark.parametrize("names", [("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2")])
+@pytest.mark.parametrize(
+    "names", [("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2")]
+)
 def test_score_takes_one_query_and_many_texts_under_any_name(live, scores, names):
     body = answer(live, "/v1/score", {names[0]: QUERY, names[1]: DOCUMENTS})
     assert [one["score"] for one in body["data"]] == close(scores)
@@ -180,9 +189,7 @@ def test_score_takes_as_many_queries_as_texts(live, reranker):
 def test_voyage_says_top_k_and_data(live, scores, order):
     body = answer(live, "/v1/rerank", ask(top_k=2, return_documents=True, truncation=True))
     best = order[:2]
-    assert body["data"] == [
-        {"index": i, "relevance_score": close(scores[i]), "document": DOCUMENTS[i]} for i in best
-    ]
+    assert body["data"] == [{"index": i, "relevance_score": close(scores[i]), "document": DOCUMENTS[i]} for i in best]
     assert body["usage"]["total_tokens"] > 0
 
 
@@ -226,7 +233,9 @@ def test_ollama_gives_model_and_results(live, order):
     assert [hit["document"] for hit in body["results"]] == [DOCUMENTS[i] for i in order[:2]]
 
 
-@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/reranking", "/v1/reranking", "/v1/v1/rerank", "/v1/rerank/"])
+@pytest.mark.parametrize(
+    "path", ["/rerank", "/v1/rerank", "/reranking", "/v1/reranking", "/v1/v1/rerank", "/v1/rerank/"]
+)
 def test_every_spelling_of_the_path_answers(live, path):
     assert answer(live, path, ask())["results"]
 
