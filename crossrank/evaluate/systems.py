@@ -102,11 +102,12 @@ def _crossrank(spec: str, device: str | None, limits: Limits) -> System:
 
 
 def files_hash(folder: Path) -> str:
-    """SHA-256 over the names and contents of a model's files, documentation and calibration, which change no logit, aside."""
+    """SHA-256 over the names and contents of a model's files; documentation and calibration change no logit."""
     sha = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if not path.is_file() or path.suffix == ".md" or path.name == CALIBRATION or any(part.startswith(".") for part in inside.parts):
+        hidden = any(part.startswith(".") for part in inside.parts)
+        if not path.is_file() or hidden or path.suffix == ".md" or path.name == CALIBRATION:
             continue
         sha.update(f"{inside.as_posix()}\0".encode())
         with path.open("rb") as file:

@@ -86,8 +86,8 @@ def calibrate(
         other = fit(z[half != side], y[half != side], method)
         unseen[half == side] = _probabilities(other, z[half == side])
     plain = _probabilities(Calibration(method="temperature"), z)
-    edges = np.unique(unseen)
-    candidates = edges if len(edges) <= 1000 else np.quantile(edges, np.linspace(0, 1, 1000))
+    candidates = sorted(set(unseen.tolist()))
+    candidates = candidates[:: max(1, len(candidates) // 1000)]
     suggested = max(precision_and_recall(unseen, y, candidates), key=lambda at: at.f1)
     kept = fit(z, y, method)
     return Fitted(
@@ -133,7 +133,7 @@ def log_loss(probabilities: Logits, labels: Labels) -> float:
     return float(-np.where(labels == 1, np.log(p), np.log(1 - p)).mean())
 
 
-def precision_and_recall(probabilities: Logits, labels: Labels, thresholds: Sequence[float] | Logits) -> list[At]:
+def precision_and_recall(probabilities: Logits, labels: Labels, thresholds: Sequence[float]) -> list[At]:
     """At each threshold. Precision is 1 where nothing is kept."""
     order = np.argsort(probabilities)
     ranked, hits = probabilities[order], labels[order]
@@ -184,15 +184,14 @@ def _logistic(logits: Logits, labels: Labels, *, intercept: bool) -> tuple[float
 
 def _isotonic(logits: Logits, labels: Labels) -> list[tuple[float, float]]:
     """Pool adjacent violators: the non-decreasing steps nearest to the labels, as knots at each step's two ends."""
-    order = np.argsort(logits, kind="stable")
-    blocks: list[list[float]] = []  # first logit, last logit, sum of labels, pairs
-    for logit, label in zip(logits[order].tolist(), labels[order].tolist(), strict=True):
-        blocks.append([logit, logit, label, 1])
-        while len(blocks) > 1 and (
-            blocks[-2][1] == blocks[-1][0] or blocks[-2][2] * blocks[-1][3] >= blocks[-1][2] * blocks[-2][3]
-        ):
+    values, places = np.unique(logits, return_inverse=True)
+    totals, counts = np.bincount(places, weights=labels), np.bincount(places)
+    blocks: list[tuple[float, float, float, int]] = []  # first logit, last logit, sum of labels, pairs
+    for value, sum_of_labels, pairs in zip(values.tolist(), totals.tolist(), counts.tolist(), strict=True):
+        blocks.append((value, value, sum_of_labels, pairs))
+        while len(blocks) > 1 and blocks[-2][2] * blocks[-1][3] >= blocks[-1][2] * blocks[-2][3]:
             _, last, total, count = blocks.pop()
-            blocks[-1] = [blocks[-1][0], last, blocks[-1][2] + total, blocks[-1][3] + count]
+            blocks[-1] = (blocks[-1][0], last, blocks[-1][2] + total, blocks[-1][3] + count)
     knots = []
     for first, last, total, count in blocks:
         knots.append((first, total / count))

@@ -54,9 +54,9 @@ def test_a_cross_encoder_scores_as_sentence_transformers_and_so_do_we(tmp_path):
 
     labels = {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
     folder = checkpoints.bert().changed(**labels).write(tmp_path / "tiny")
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512, "pad_token": "[PAD]"})
-    )
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512, "pad_token": "[PAD]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_input_names": inputs}))
     system = open_system(f"crossencoder:{folder}")
     scores = system.load([])("what do bees visit", TEXTS).scores
     expected = CrossEncoder(str(folder)).predict([("what do bees visit", text) for text in TEXTS])

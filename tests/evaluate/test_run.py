@@ -106,11 +106,12 @@ def test_killed_and_started_again_it_goes_on_where_it_was_and_the_result_is_iden
     qrels = {f"q{i}": {f"d{i % 80}": 1} for i in range(150)}
     folder = write_beir(tmp_path / "world", documents, queries, qrels)
 
-    def command(work: str, *more: str) -> list[str]:
+    def command(work: str) -> list[str]:
         return [
-            sys.executable, "-m", "crossrank", "evaluate", str(folder), "--model", str(model), "--work",
-            str(tmp_path / work), "--json", str(tmp_path / f"{work}.json"), "--runs", str(tmp_path / f"{work}-runs"), *more,
-        ]  # fmt: skip
+            *(sys.executable, "-m", "crossrank", "evaluate", str(folder), "--model", str(model)),
+            *("--work", str(tmp_path / work), "--json", str(tmp_path / f"{work}.json")),
+            *("--runs", str(tmp_path / f"{work}-runs")),
+        ]
 
     victim = subprocess.Popen(command("killed"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
