@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from crossrank.cli import options
 from crossrank.cli.reading import Format, opened, read_documents
 from crossrank.cli.writing import counted, note, progress, write_json
 from crossrank.ranking import Hit, Ranking
+
+if TYPE_CHECKING:
+    from crossrank.reranker import Reranker
 
 __all__ = ["command"]
 
@@ -24,6 +27,10 @@ def command(
     file: options.Input = None,
     top_n: Annotated[
         int | None, typer.Option("--top-n", "-n", metavar="N", help="How many to show; default: all.")
+    ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option("--min-score", metavar="P", min=0.0, max=1.0, help="Leave out what is less probable than this."),
     ] = None,
     form: Annotated[
         Format, typer.Option("--format", help='auto: JSONL if every line begins with { or ", else lines.')
@@ -45,6 +52,7 @@ def command(
     A line is a document, or a JSON string or object. Blank lines are skipped and not counted. On a terminal the answer
     is a table, in a pipe or with --json one JSON object a line: index (from 0), score, document as given; with windows
     and span (code points of the best window) for a document that was read in more than one, and query_truncated if so.
+    With --min-score also probability: of the model's calibration, or the score itself where it has none.
     """
     with opened(file) as source:
         documents = read_documents(source, form)
@@ -68,16 +76,18 @@ def command(
     with progress("ranking") as advance:
         ranking = reranker.rank(query, texts, top_n=top_n, progress=advance)
     seconds = time.perf_counter() - began
+    shown = [(hit, None) for hit in ranking] if min_score is None else _probable(reranker, ranking, min_score)
     if ranking.query_truncated:
         limit = reranker.limits.max_query
         note(f"crossrank: the query is longer than {limit} tokens and was cut there; --max-query sets the limit")
     if as_json or not sys.stdout.isatty():
-        for hit in ranking:
-            write_json(_record(hit, ranking, documents))
+        for hit, probability in shown:
+            write_json(_record(hit, probability, ranking, documents))
         return
     from crossrank.cli.table import print_hits
 
-    print_hits(ranking.hits, texts)
+    hits = [hit for hit, _ in shown]
+    print_hits(hits, texts, None if min_score is None else [p for _, p in shown if p is not None])
     name = reranker.checkpoint.folder.name
     note(f"{_cost(ranking, len(documents), top_n)} · {seconds:.2f} s · {name}, {reranker.dtype} on {reranker.device}")
 
@@ -89,8 +99,23 @@ def _text(document: Document, key: str) -> str:
     return value if isinstance(value, str) else json.dumps(document, ensure_ascii=False)
 
 
-def _record(hit: Hit, ranking: Ranking, documents: list[Document]) -> dict[str, object]:
+def _probable(reranker: Reranker, ranking: Ranking, at_least: float) -> list[tuple[Hit, float]]:
+    """The hits that are probable enough, with their probabilities."""
+    from crossrank.calibration import read_calibration
+
+    calibration = read_calibration(reranker.checkpoint.folder, reranker.checkpoint.weights)
+    if calibration is None:
+        note(
+            "crossrank: the model has no calibration, so --min-score means its scores; `crossrank calibrate` makes one"
+        )
+    probable = [(hit, calibration.probability(hit.logit) if calibration else hit.score) for hit in ranking]
+    return [(hit, probability) for hit, probability in probable if probability >= at_least]
+
+
+def _record(hit: Hit, probability: float | None, ranking: Ranking, documents: list[Document]) -> dict[str, object]:
     record: dict[str, object] = {"index": hit.index, "score": hit.score, "document": documents[hit.index]}
+    if probability is not None:
+        record["probability"] = probability
     if hit.windows > 1:
         record |= {"windows": hit.windows, "span": list(hit.span)}
     if ranking.query_truncated:

@@ -16,23 +16,22 @@ BAR_CELLS = 10
 SNIPPET_CHARACTERS = 400  # more than any terminal's line: the table cuts it to the width there is
 
 
-def print_hits(hits: Sequence[Hit], texts: Sequence[str]) -> None:
+def print_hits(hits: Sequence[Hit], texts: Sequence[str], probabilities: Sequence[float] | None = None) -> None:
     """Rank, index, score, bar and snippet of each hit; of a long document, where its best window begins.
 
-    texts: those of all documents, in the caller's order.
+    texts: those of all documents, in the caller's order. probabilities: one a hit, shown in place of its score.
     """
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    for name in ("rank", "index", "score"):
+    values = [hit.score for hit in hits] if probabilities is None else probabilities
+    for name in ("rank", "index", "score" if probabilities is None else "probability"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", width=BAR_CELLS)
     table.add_column("document", no_wrap=True, overflow="ellipsis", ratio=1)
-    for rank, hit in enumerate(hits, 1):
+    for rank, (hit, value) in enumerate(zip(hits, values, strict=True), 1):
         start, end = hit.span
         snippet = clean(texts[hit.index][start : min(end, start + SNIPPET_CHARACTERS)])
         lead = "… " if start else ""
-        table.add_row(
-            str(rank), str(hit.index), f"{hit.score:.3f}", Text(bar(hit.score), style="cyan"), Text(lead + snippet)
-        )
+        table.add_row(str(rank), str(hit.index), f"{value:.3f}", Text(bar(value), style="cyan"), Text(lead + snippet))
     Console().print(table)
 
 

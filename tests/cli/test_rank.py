@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from crossrank import Limits, Reranker
+from crossrank.calibration import Calibration, weights_hash, write_calibration
+from crossrank.reranker import sigmoid
 from tests import checkpoints
 from tests.vocabularies import letters
 
@@ -100,6 +103,35 @@ def test_the_limits_reach_the_model(run, folder):
     done = run("rank", "-q", QUERY, "-m", folder, *options, stdin=letters(300).encode())
     wanted = Reranker.load(folder, device="cpu", limits=limits).rank(QUERY, [letters(300)])[0]
     assert (done.records[0]["windows"], done.records[0]["score"]) == (wanted.windows, wanted.score)
+
+
+def test_a_least_score_leaves_the_others_out_and_says_what_it_means(run, folder):
+    everything = run("rank", "-q", QUERY, "-m", folder, stdin=LINES).records
+    least = everything[1]["score"]
+    done = run("rank", "-q", QUERY, "-m", folder, "--min-score", least, stdin=LINES)
+    assert done.records == [{**record, "probability": record["score"]} for record in everything[:2]]
+    assert done.err.startswith("crossrank: the model has no calibration, so --min-score means its scores;")
+
+
+def test_a_calibrated_model_compares_its_probabilities(run, tmp_path):
+    checkpoints.bert().write(tmp_path)
+    weights = weights_hash(tmp_path, ("model.safetensors",))
+    calibration = Calibration(method="platt", slope=2.0, intercept=-1.0, weights=weights)
+    everything = run("rank", "-q", QUERY, "-m", tmp_path, stdin=LINES).records
+    write_calibration(tmp_path, calibration)
+    logits = [math.log(record["score"] / (1 - record["score"])) for record in everything]
+    wanted = [sigmoid(2 * logit - 1) for logit in logits]
+    done = run("rank", "-q", QUERY, "-m", tmp_path, "--min-score", (wanted[0] + wanted[1]) / 2, stdin=LINES)
+    assert done.err == ""
+    assert [record["index"] for record in done.records] == [everything[0]["index"]]
+    assert done.records[0]["score"] == everything[0]["score"]
+    assert done.records[0]["probability"] == pytest.approx(wanted[0])
+
+
+def test_a_least_score_is_a_probability(run, folder):
+    done = run("rank", "-q", QUERY, "-m", folder, "--min-score", 1.5, stdin=LINES)
+    assert done.code == 2
+    assert "--min-score" in done.err
 
 
 def test_no_documents_give_nothing_and_a_word(run, folder):
@@ -204,6 +236,15 @@ def test_a_terminal_gets_a_table_and_what_it_cost(folder, reranker, terminal):
         f"4 documents, {ranking.usage.total_tokens:,} tokens · 1 long read in {windows} windows · "
     )
     assert footer.endswith("minilm, float32 on cpu")
+
+
+def test_a_terminal_gets_probabilities_with_a_least_score(folder, reranker, terminal):
+    note, header, *rows, _ = terminal(
+        "rank", "-q", QUERY, "-m", folder, "--min-score", "0", "-n", "1", stdin=LINES
+    ).splitlines()
+    assert note.startswith("crossrank: the model has no calibration")
+    assert header.split() == ["rank", "index", "probability", "document"]
+    assert [row.split()[2] for row in rows] == [f"{reranker.rank(QUERY, DOCUMENTS)[0].score:.3f}"]
 
 
 def test_a_terminal_gets_json_if_asked(folder, terminal):

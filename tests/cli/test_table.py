@@ -34,3 +34,11 @@ def test_a_row_has_rank_index_score_and_where_the_best_window_begins(capsys, mon
     assert "… the best partyyy" in first
     assert first.rstrip().endswith("…")
     assert second.split() == ["2", "0", "0.250", "██▌", "[bold]short[/bold]"]
+
+
+def test_probabilities_stand_in_place_of_scores(capsys):
+    hit = Hit(index=0, score=0.25, document=None, logit=-1.1, windows=1, span=(0, 3), tokens=9)
+    print_hits([hit], ["fox"], [0.5])
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["rank", "index", "probability", "document"]
+    assert row.split() == ["1", "0", "0.500", "█████", "fox"]
