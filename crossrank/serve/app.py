@@ -36,6 +36,8 @@ __all__ = ["Service", "build"]
 
 GONE = 499  # what a log shows for a client that did not wait; nobody receives it
 CODES = {404: "path", 405: "method"}
+# The formats that the description shows for shared paths.
+SHARING = ("jina", "tei", "cohere", "voyage", "mixedbread")
 
 log = logging.getLogger("crossrank.serve")
 
@@ -104,12 +106,12 @@ def build(service: Service, failed: Callable[[Exception], None] | None = None) -
         lifespan=lifespan,
         redirect_slashes=False,
     )
+    shared = [DIALECTS[name] for name in SHARING]
+    for path in SHARED:
+        _add(app, path, service, "by body: " + ", ".join(SHARING), shared)
     for name, dialect in DIALECTS.items():
         for path in dialect.PATHS:
             _add(app, path, service, name, [dialect])
-    shared = [DIALECTS[name] for name in ("jina", "tei", "cohere", "voyage", "mixedbread")]
-    for path in SHARED:
-        _add(app, path, service, "shared", shared)
     information.add(app, service)
     add_pages(app, options)
 
@@ -145,7 +147,7 @@ def _add(app: FastAPI, path: str, service: Service, name: str, dialects: list[Mo
         methods=["POST"],
         tags=[name],
         summary=(dialects[0].__doc__ or "").splitlines()[0],
-        operation_id=f"{name}{path.replace('/', '_')}",
+        operation_id=f"rerank{path.replace('/', '_')}",
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _any(requests)}}}},
         responses={
             200: {"description": "Ranked", "content": {"application/json": {"schema": _any(responses)}}},

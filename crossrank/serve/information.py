@@ -72,7 +72,7 @@ def _model(service: Service, request: Request) -> Response:
 
 
 def _described(served: Served) -> dict[str, Any]:
-    """OpenAI's fields, those of Jina's that mean something here, Xinference's `model_type`, and our own dtype and device."""
+    """OpenAI's fields, those of Jina's that mean something here, Xinference's `model_type`; and dtype and device."""
     loaded = served.loaded
     length = loaded.reranker.limits.max_length if loaded else None
     return {

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from crossrank.ranking import best_first
+from crossrank.serve.dialects import SHARED
 
 QUERY = "the river bank"
 DOCUMENTS = ["a fox by the river", "", "snow on the mountain", "a fox by the river", "the bank of the river"]
@@ -233,9 +234,7 @@ def test_ollama_gives_model_and_results(live, order):
     assert [hit["document"] for hit in body["results"]] == [DOCUMENTS[i] for i in order[:2]]
 
 
-@pytest.mark.parametrize(
-    "path", ["/rerank", "/v1/rerank", "/reranking", "/v1/reranking", "/v1/v1/rerank", "/v1/rerank/"]
-)
+@pytest.mark.parametrize("path", [*SHARED, "/v1/v1/rerank", "/v1/rerank/", "//v1//rerank"])
 def test_every_spelling_of_the_path_answers(live, path):
     assert answer(live, path, ask())["results"]
 

@@ -1,0 +1,87 @@
+"""Keys in a file, and rates, without a server."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from crossrank.errors import InputError
+from crossrank.serve.auth import Keys, Rates, charge
+from crossrank.serve.problems import Problem
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def test_a_file_of_keys_may_change_under_way(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("# for the search team\nold-key\n\n")
+    keys = Keys(("fixed",), str(file))
+    assert keys.check(bearer("old-key")) != keys.check(bearer("fixed"))
+    file.write_text("new-key\n")
+    os.utime(file, ns=(1, 1))
+    keys.checked = 0.0
+    assert keys.check(bearer("new-key"))
+    with pytest.raises(Problem) as caught:
+        keys.check(bearer("old-key"))
+    assert caught.value.status == 401
+    assert keys.check(bearer("fixed"))
+
+
+def test_keys_stay_good_while_their_file_is_gone(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("a-key\n")
+    keys = Keys((), str(file))
+    file.unlink()
+    keys.checked = 0.0
+    assert keys.check(bearer("a-key"))
+
+
+def test_an_empty_file_of_keys_lets_nobody_in(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("# none yet\n")
+    keys = Keys((), str(file))
+    with pytest.raises(Problem):
+        keys.check(bearer("# none yet"))
+    with pytest.raises(Problem):
+        keys.check({})
+
+
+def test_a_comment_or_a_missing_file_is_no_key(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        Keys((), str(tmp_path / "nothing"))
+    assert Keys(("",)).required is False
+
+
+def test_a_caller_s_name_is_not_its_key():
+    name = Keys(("a-secret-key",)).check(bearer("a-secret-key"))
+    assert name
+    assert "secret" not in name
+
+
+def test_an_allowance_refills_evenly(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    rates = Rates(60, 600)
+    for _ in range(60):
+        charge(rates.take("x"), 5)
+    with pytest.raises(Problem) as caught:
+        rates.take("x")
+    assert caught.value.retry_after == pytest.approx(1)
+    now += 1.1
+    charge(rates.take("x"), 5000)
+    now += 10
+    with pytest.raises(Problem, match="tokens a minute"):
+        rates.take("x")
+    now += 600
+    assert rates.take("x").headers()["X-RateLimit-Remaining-Tokens"] == "600"
+
+
+def test_so_many_addresses_are_remembered_and_no_more():
+    rates = Rates(5, None)
+    for number in range(12_000):
+        rates.take(f"10.0.{number // 256}.{number % 256}")
+    assert len(rates.callers) == 10_000

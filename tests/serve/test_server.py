@@ -1,0 +1,163 @@
+"""The command itself: started, driven, and stopped by signals, as an operator would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from crossrank import InputError, ModelNotFound, Reranker
+from crossrank.serve.app import Service
+from crossrank.serve.options import ServeOptions, Source, read_source
+from tests.serve.conftest import until
+
+ROOT = Path(__file__).resolve().parents[2]
+LARGE = {"query": "the river", "documents": ["a fox by the river " * 20] * 200}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def started(*arguments: str, **environment: str) -> Iterator[subprocess.Popen]:
+    command = [sys.executable, "-m", "crossrank", "serve", *arguments]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def answers(client: httpx.Client, path: str = "/ready") -> int:
+    try:
+        return client.get(path).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def client(port: int) -> httpx.Client:
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
+
+
+def test_sigterm_under_load_loses_no_accepted_request(folder):
+    port = free_port()
+    with (
+        started("--model", f"tiny={folder}", "--port", str(port), "--drain-delay", "0.5") as process,
+        client(port) as http,
+    ):
+        until(lambda: answers(http) == 200, 60)
+        statuses: list[int] = []
+        refused: list[float] = []
+
+        def work() -> None:
+            # A connection each request, as after a load balancer has taken the server out.
+            while not refused:
+                try:
+                    statuses.append(
+                        httpx.post(f"{http.base_url}/v1/rerank", json=LARGE, timeout=30, trust_env=False).status_code
+                    )
+                except httpx.ConnectError:
+                    refused.append(time.monotonic())
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(statuses) > 4)
+        before = len(statuses)
+        process.send_signal(signal.SIGTERM)
+        until(lambda: answers(http) == 503, 5)
+        for thread in threads:
+            thread.join(30)
+        assert process.wait(30) == 0
+    assert set(statuses) == {200}
+    assert len(statuses) > before
+    assert len(refused) >= 1
+
+
+def test_a_flag_beats_its_variable_and_a_variable_beats_the_default(folder):
+    port = free_port()
+    variables = {"CROSSRANK_PORT": "1", "CROSSRANK_MODEL": f"named={folder}", "CROSSRANK_API_KEY": "one two"}
+    with started("--port", str(port), **variables) as process, client(port) as http:
+        until(lambda: answers(http) == 200, 60)
+        for key in ("one", "two"):
+            models = http.get("/v1/models", headers={"x-api-key": key}).json()
+            assert models["data"][0]["id"] == "named"
+        assert http.get("/v1/models").status_code == 401
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert {"model_loaded", "request"} <= {line.get("event") for line in lines}
+    assert '"one"' not in log
+
+
+@pytest.mark.slow
+def test_a_unix_socket_will_do(folder, tmp_path):
+    path = str(tmp_path / "rank.sock")
+    with started("--model", f"tiny={folder}", "--uds", path) as process:
+        transport = httpx.HTTPTransport(uds=path)
+        with httpx.Client(transport=transport, base_url="http://localhost", timeout=10) as http:
+            until(Path(path).exists, 60)
+            until(lambda: answers(http) == 200, 60)
+            assert http.post("/v1/rerank", json={"query": "q", "documents": ["d"]}).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "words"),
+    [
+        ({"model": ("no/such/folder/at/all",)}, ModelNotFound, "no model"),
+        ({"model": ("a=x?colour=red",)}, InputError, "only dtype and device"),
+        ({"model": ("a=x", "a=y")}, InputError, "two models are named 'a'"),
+        ({"dialect": "klingon"}, InputError, "is not one of jina"),
+        ({"ssl_keyfile": "key.pem"}, InputError, "needs both"),
+        ({"deadline": 0.0}, InputError, "more than 0 seconds"),
+        ({"max_documents": 0}, InputError, "1 or more"),
+        ({"max_length": 3}, InputError, "no room"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_before_anything_starts(folder, fields, error, words):
+    with pytest.raises(error, match=words):
+        service = Service.of(ServeOptions(**{"model": (str(folder),), **fields}))
+        Reranker.load(folder, limits=service.options.limits)
+
+
+def test_a_model_is_called_by_its_name_its_folder_or_its_hub_name(folder):
+    assert read_source(f"mine={folder}?dtype=int8") == Source("mine", str(folder), "int8", None)
+    assert read_source(str(folder)).name == folder.name
+    assert read_source("org/model", dtype="bfloat16") == Source("org/model", "org/model", "bfloat16", None)
+    assert [source.folder for source in ServeOptions().sources] == [None]
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_loaded_ends_the_server(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with started("--model", str(tmp_path), "--port", str(free_port())) as process:
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert "no model.safetensors" in log
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_named(folder):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with started("--model", f"tiny={folder}", "--port", str(port)) as process:
+            _, log = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"could not listen on 127.0.0.1:{port}" in log
