@@ -1,0 +1,75 @@
+"""Training's state -> a folder that transformers, sentence-transformers and crossrank load: fp16 weights and tokenizer.
+
+    python export.py --state OUT/state.pt --out FOLDER
+
+Files are written beside their final names and renamed, so a reader of the folder never sees half a model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import torch
+from candidates import base_model
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from transformers import BertConfig
+
+CONFIG = {
+    "architectures": ["BertForSequenceClassification"],
+    "id2label": {"0": "relevance"},
+    "label2id": {"relevance": 0},
+    "dtype": "float16",
+    "sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid", "version": "5.1.0"},
+}
+COPIED = (
+    "model_type vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act "
+    "max_position_embeddings type_vocab_size layer_norm_eps pad_token_id"
+).split()
+TOKENIZER_CONFIG = {
+    "tokenizer_class": "BertTokenizer",
+    "do_lower_case": True,
+    "model_max_length": 512,
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "mask_token": "[MASK]",
+}
+
+
+def write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--state", type=Path, required=True, help="state.pt of train.py")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the model")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    trained = torch.load(options.state, weights_only=False)["model"]
+    tensors = {
+        name: value.to(torch.float16).contiguous() for name, value in trained.items() if "position_ids" not in name
+    }
+    partial = options.out / ".model.safetensors.partial"
+    save_file(tensors, partial, metadata={"format": "pt"})
+    partial.chmod(0o644)  # safetensors writes files that only their owner reads
+    os.replace(partial, options.out / "model.safetensors")
+    base = BertConfig.from_pretrained(base_model()).to_dict()
+    config = {name: base[name] for name in COPIED} | CONFIG
+    write(options.out / "config.json", json.dumps(config, indent=2) + "\n")
+    write(options.out / "tokenizer_config.json", json.dumps(TOKENIZER_CONFIG, indent=2) + "\n")
+    tokenizer = Tokenizer.from_file(str(base_model() / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    write(options.out / "tokenizer.json", tokenizer.to_str(pretty=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

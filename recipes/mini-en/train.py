@@ -1,0 +1,296 @@
+"""Train mini-en: a stock BERT cross-encoder that keeps what its bi-encoder knew.
+
+    python train.py --data CANDIDATES --out DIR --minutes 57
+
+Three things keep the knowledge (a plain fine-tune on labels loses it):
+1. The last layer and the head are written so that the first score is nearly the bi-encoder's cosine: warm.py.
+2. At first the tokens of query and document barely see each other (a bias on that attention rises from -6 to 0), so the
+   layers below compute what they did in the bi-encoder, while [CLS] reads both sides from the first step.
+3. The target of every list is the teacher's: cosine and BM25 blended, with a bonus on labelled positives.
+What remains at the end is BertForSequenceClassification, nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from candidates import QUERY_TOKENS, base_model, encode
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, kl_div, log_softmax, softmax
+from transformers import BertForSequenceClassification, BertModel
+from warm import fit, write
+
+CLS, SEP = 101, 102
+GROUP = 8  # documents a query
+QUERIES = 6  # a step: where pairs are few, more steps are worth more than bigger ones
+HELD_OUT = 40  # queries of each source that are never trained on
+COSINE, LEXICAL, BONUS = 20.0, 5.0, 4.0  # the teacher: nats for a cosine of 1, for BM25's best document, for a label
+RATE, HEAD_RATE, WARM_UP = 1.2e-4, 3e-4, 0.04  # HEAD_RATE: the last layer and the head
+BIAS = -6.0  # on attention between the sides, when training starts
+TYPE_STEP, FIT_PAIRS = 0.75, 70
+LENGTHS = (48, 72, 112, 220, 384)  # documents of a step are cut to one of these, with fewer queries where they are long
+EARLY_ODDS, LATE_ODDS = (0.45, 0.35, 0.17, 0.02, 0.01), (0.38, 0.33, 0.2, 0.06, 0.03)
+# Less of what is easy or odd, and from half of the run on more of what was then below its bi-encoder (code, schemas).
+WEIGHT = {"fairytaleqa": 0.4, "text2sql_small": 0.6, "gitbugs": 0.6, "awsdocs_titles": 0.6, "operations_joined": 0.6}
+LATE_WEIGHT = {**WEIGHT, "functions": 1.8, "codenn_so": 1.8, "operations": 1.4, "epqa": 1.4, "wikisql_tables": 0.7}
+
+TokenPair = tuple[list[int], list[int]]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One source as candidates.py left it."""
+
+    name: str
+    arrays: dict[str, np.ndarray]
+
+    def query(self, i: int) -> list[int]:
+        bounds = self.arrays["query_bounds"]
+        return self.arrays["queries"][bounds[i] : bounds[i + 1]].tolist()
+
+    def document(self, i: int, most: int) -> list[int]:
+        start, end = self.arrays["document_bounds"][i : i + 2]
+        return self.arrays["documents"][start : min(end, start + most)].tolist()
+
+    def __len__(self) -> int:
+        return len(self.arrays["candidates"])
+
+
+@dataclass(frozen=True)
+class Lists:
+    """`pairs` lie list after list, as many documents in each; the other fields are [lists, documents]."""
+
+    pairs: list[TokenPair]
+    teacher: Tensor
+    label: Tensor
+
+
+def gather(picks: list[tuple[Pool, int, list[int]]], most: int) -> Lists:
+    pairs, teacher, label = [], [], []
+    for pool, i, columns in picks:
+        numbers = pool.arrays["candidates"][i, columns]
+        pairs += [(pool.query(i), pool.document(number, most)) for number in numbers]
+        teacher.append(COSINE * pool.arrays["cosine"][i, columns] + LEXICAL * pool.arrays["bm25"][i, columns])
+        label.append(pool.arrays["label"][i, columns])
+    return Lists(pairs, torch.tensor(np.stack(teacher)), torch.tensor(np.stack(label)))
+
+
+def sample(pools: list[Pool], rng: random.Random, done: float) -> Lists:
+    """One step's lists: one to three positives of each query and random ones of its other candidates."""
+    weight = WEIGHT if done < 0.58 else LATE_WEIGHT
+    odds = [weight.get(pool.name, 1.0) * len(pool) ** 0.75 for pool in pools]
+    most = rng.choices(LENGTHS, EARLY_ODDS if done < 0.4 else LATE_ODDS)[0]
+    picks = []
+    for pool in rng.choices(pools, odds, k=max(3, min(QUERIES, QUERIES * 150 // most))):
+        i = rng.randrange(HELD_OUT, len(pool))
+        label = pool.arrays["label"][i]
+        right, wrong = np.flatnonzero(label).tolist(), np.flatnonzero(~label).tolist()
+        columns = rng.sample(right, min(len(right), rng.choice((1, 2, 3))))
+        picks.append((pool, i, columns + rng.sample(wrong, GROUP - len(columns))))
+    return gather(picks, most)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded pairs; `side` is 0 on [CLS] query [SEP], 1 on document [SEP], 2 on padding."""
+
+    ids: Tensor
+    side: Tensor
+    mask: Tensor
+
+
+def collate(pairs: list[TokenPair], bias: float) -> Batch:
+    """Pairs as [CLS] query [SEP] document [SEP]; `bias` is added to attention between the sides."""
+    longest = max(len(query) + len(document) for query, document in pairs) + 3
+    ids = torch.zeros(len(pairs), longest, dtype=torch.long)
+    side = torch.full((len(pairs), longest), 2)
+    for row, (query, document) in enumerate(pairs):
+        whole = [CLS, *query, SEP, *document, SEP]
+        ids[row, : len(whole)] = torch.tensor(whole)
+        side[row, : len(query) + 2] = 0
+        side[row, len(query) + 2 : len(whole)] = 1
+    across = (side[:, :, None] != side[:, None, :]).float() * bias
+    across[:, 0, :] = 0.0  # [CLS] reads everything from the start
+    across.masked_fill_((side == 2)[:, None, :], -1e4)
+    return Batch(ids, side, across[:, None].to(torch.bfloat16))
+
+
+def forward(model: BertForSequenceClassification, pairs: list[TokenPair], bias: float) -> Tensor:
+    """Logits of the pairs, [pairs]; the head in fp32 whatever the layers run in."""
+    batch = collate(pairs, bias)
+    output = model.bert(batch.ids, token_type_ids=batch.side.clamp(max=1), attention_mask=batch.mask)
+    with torch.autocast("cpu", enabled=False):
+        first = output.last_hidden_state[:, 0].float()
+        return model.classifier(torch.tanh(model.bert.pooler.dense(first)))[:, 0]
+
+
+def scores_of(model: BertForSequenceClassification, pairs: list[TokenPair], bias: float) -> Tensor:
+    """`forward` over parts of like length, so that padding is little; the caller's order again, [pairs]."""
+    order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
+    parts = [order[start : start + 24] for start in range(0, len(order), 24)]
+    with torch.autocast("cpu", torch.bfloat16):  # one context for all parts: weights are cast once
+        scores = torch.cat([forward(model, [pairs[i] for i in part], bias) for part in parts])
+    return scores[torch.tensor(order).argsort()]
+
+
+def loss_of(scores: Tensor, lists: Lists, done: float) -> dict[str, Tensor]:
+    """The parts of the loss, weighted. `done` is progress from 0 to 1: labels count for more towards the end.
+
+    An unlabelled document that the teacher likes as much as the best positive may well be right: it gets no label.
+    """
+    label = lists.label.float()
+    best = lists.teacher.masked_fill(~lists.label, -1e4).amax(1, keepdim=True)
+    unsure = ~lists.label & (lists.teacher >= best - 1.0) & lists.label.any(1, keepdim=True)
+    target = softmax(lists.teacher + BONUS * label, dim=1)
+    one_of = label / label.sum(1, keepdim=True).clamp(min=1)
+    listed = log_softmax(scores.masked_fill(unsure, -1e4), dim=1)
+    apart = binary_cross_entropy_with_logits(scores, label, weight=1.0 + 2.0 * label, reduction="none")
+    return {
+        "teacher": kl_div(log_softmax(scores, 1), target, reduction="batchmean"),
+        "list": (0.1 + 0.4 * done) * -(one_of * listed.clamp(min=-50)).sum(1).mean(),
+        "pair": (0.1 + 0.3 * done) * apart[~unsure].mean(),
+    }
+
+
+def ndcg(scores: np.ndarray, label: np.ndarray) -> float:
+    """nDCG@10 of one list; among equal scores the labelled ones count as last."""
+    gains = label[np.lexsort((label, -scores))][:10].astype(float)
+    discount = 1 / np.log2(np.arange(2, 12))
+    return float((gains * discount[: len(gains)]).sum() / discount[: min(10, int(label.sum()))].sum())
+
+
+@torch.inference_mode()
+def held_out(model: BertForSequenceClassification, pools: list[Pool], bias: float, queries: int) -> str:
+    """nDCG@10 on held-out lists of the model, the bi-encoder, BM25 and the teacher; a line a source and the mean."""
+    lines, total = [], []
+    for pool in pools:
+        picks = [(pool, i, list(range(16))) for i in range(queries)]
+        lists = gather(picks, 96)
+        score = scores_of(model, lists.pairs, bias).view(queries, 16).numpy()
+        cells = [score, pool.arrays["cosine"][:queries, :16], pool.arrays["bm25"][:queries, :16]]
+        cells.append(lists.teacher.numpy())
+        label = lists.label.numpy()
+        values = [float(np.mean([ndcg(s, r) for s, r in zip(each, label, strict=True)])) for each in cells]
+        lines.append(f"  {pool.name:24s} " + " ".join(f"{value:.3f}" for value in values))
+        total.append(values)
+    mean = " ".join(f"{value:.3f}" for value in np.mean(total, axis=0))
+    return "\n".join([f"held out: model | bi-encoder BM25 teacher: {mean}", *lines])
+
+
+def open_pools(folder: Path) -> list[Pool]:
+    files = sorted(file for file in folder.glob("*.npz") if "partial" not in file.name)
+    return [Pool(file.stem, dict(np.load(file))) for file in files]
+
+
+def start_model() -> BertForSequenceClassification:
+    """all-MiniLM-L6-v2 with the types of its sides apart and no dropout; warm_up() writes the rest."""
+    model = BertForSequenceClassification.from_pretrained(base_model(), num_labels=1, attn_implementation="eager")
+    embeddings = model.bert.embeddings
+    embeddings.word_embeddings.weight.requires_grad_(False)  # words that training never shows keep their meaning
+    with torch.no_grad():  # the bi-encoder only knew type 0; the last layer needs to see which side a token is of
+        types = embeddings.token_type_embeddings.weight
+        types[1] = types[0] + TYPE_STEP * torch.nn.functional.normalize(types[1] - types[0], dim=0)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def warm_up(model: BertForSequenceClassification, pools: list[Pool], rng: random.Random) -> None:
+    """Write the last layer and the head (warm.py), fitted on FIT_PAIRS random pairs of each source."""
+    pairs = []
+    for pool in pools:
+        for i in rng.sample(range(HELD_OUT, len(pool)), min(FIT_PAIRS, len(pool) - HELD_OUT)):
+            number = int(rng.choice(pool.arrays["candidates"][i]))
+            pairs.append((pool.query(i), pool.document(number, 62)))
+    states, sides = [], []
+    for start in range(0, len(pairs), 32):
+        batch = collate(pairs[start : start + 32], BIAS)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            kinds = batch.side.clamp(max=1)
+            output = model.bert(batch.ids, token_type_ids=kinds, attention_mask=batch.mask, output_hidden_states=True)
+        for state, side in zip(output.hidden_states[-2].float(), batch.side, strict=True):
+            states.append(state[side < 2])
+            sides.append(side[side < 2])
+    bi_encoder = BertModel.from_pretrained(base_model()).eval()
+    targets = [encode(bi_encoder, [pair[k] for pair in pairs], QUERY_TOKENS) for k in (0, 1)]
+    write(model, *fit(states, sides, (targets[0], targets[1])))
+
+
+def save(path: Path, state: dict[str, object]) -> None:
+    torch.save(state, path.with_suffix(".partial"))
+    os.replace(path.with_suffix(".partial"), path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder that candidates.py wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder for state.pt; training resumes from it")
+    parser.add_argument("--minutes", type=float, default=57.0, help="time of training steps; the schedule ends with it")
+    parser.add_argument(
+        "--opening", type=float, default=0.2, help="part of training in which the sides' attention opens"
+    )
+    parser.add_argument("--seed", type=int, default=7)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    rng = random.Random(options.seed)
+    pools = open_pools(options.data)
+    model = start_model()
+    written = (model.classifier, model.bert.pooler, model.bert.encoder.layer[-1])
+    head = [parameter for module in written for parameter in module.parameters()]
+    body = [p for p in model.bert.parameters() if p.requires_grad and all(p is not other for other in head)]
+    groups = [{"params": body, "rate": RATE}, {"params": head, "rate": HEAD_RATE}]
+    optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
+    spent, step, pairs = 0.0, 0, 0
+    path = options.out / "state.pt"
+    if path.exists():
+        state = torch.load(path, weights_only=False)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        spent, step, pairs = state["spent"], state["step"], state["pairs"]
+        rng.seed(options.seed + step)
+    else:
+        warm_up(model, pools, rng)
+    saved = tested = spent
+    running: dict[str, float] = {}
+    while spent < 60 * options.minutes:
+        begin = time.perf_counter()
+        done = spent / (60 * options.minutes)
+        bias = BIAS * max(0.0, 1 - done / options.opening) if options.opening else 0.0
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate"] * min(1.0, done / WARM_UP + 0.05) * max(0.02, 1 - done)
+        lists = sample(pools, rng, done)
+        parts = loss_of(scores_of(model, lists.pairs, bias).view(-1, GROUP), lists, done)
+        sum(parts.values()).backward()
+        torch.nn.utils.clip_grad_norm_(body + head, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        step, pairs = step + 1, pairs + len(lists.pairs)
+        spent += min(20.0, time.perf_counter() - begin)  # a paused process does not use up its schedule
+        for key, value in parts.items():
+            running[key] = 0.95 * running.get(key, value.item()) + 0.05 * value.item()
+        if step % 20 == 0:
+            terms = " ".join(f"{key} {value:.3f}" for key, value in running.items())
+            clock = time.strftime("%H:%M:%S")
+            print(f"{clock} step {step} {done:.3f} bias {bias:.1f} {pairs / spent:.1f} pairs/s | {terms}", flush=True)
+        over = spent >= 60 * options.minutes
+        if spent - saved > 120 or over:
+            kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            save(path, {**kept, "spent": spent, "step": step, "pairs": pairs})
+            saved, more = spent, open_pools(options.data)
+            pools = more if len(more) > len(pools) else pools
+        if spent - tested > 720 or over:
+            tested = spent
+            print(held_out(model, pools, bias, 8), flush=True)
+
+
+if __name__ == "__main__":
+    main()
