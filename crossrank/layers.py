@@ -39,7 +39,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
+        self.key_value: nn.Module = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
         def norm() -> nn.Module:

@@ -32,14 +32,13 @@ class PackedLinear(nn.Module):
 def pack_linear(model: nn.Module) -> nn.Module:
     """Pack every linear layer in `model.blocks`, in place, where this build of torch has oneDNN; else leave them."""
     if torch.backends.mkldnn.is_available():
-        replace_linear(model, PackedLinear)
+        assert isinstance(model.blocks, nn.ModuleList)
+        replace_linear(model.blocks, PackedLinear)
     return model
 
 
-def replace_linear(model: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:
-    """Put `make(linear)` in the place of each linear layer in `model.blocks`."""
-    blocks = model.blocks
-    assert isinstance(blocks, nn.ModuleList)
+def replace_linear(blocks: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:
+    """Put `make(linear)` in the place of each linear layer below `blocks`."""
     for parent in list(blocks.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossrank.errors import DeviceError
+from crossrank.layers import SelfAttention
 from crossrank.packing import replace_linear
 
 __all__ = ["Int8Linear", "quantize"]
@@ -20,44 +21,53 @@ __all__ = ["Int8Linear", "quantize"]
 class Int8Linear(nn.Module):
     """A linear layer whose weights are int8. Inference only.
 
-    Activations take `levels` steps on either side of zero: 127 where the processor has VNNI instructions, 63 elsewhere,
-    because AVX2 adds neighbouring products in 16 bits, which 127 * 127 * 2 overflows once the zero point is added.
+    A row's activations take `levels` equal steps from their least to their greatest: 255 where the processor has VNNI
+    instructions, 127 elsewhere, because AVX2 adds neighbouring products in 16 bits, which 255 * 127 * 2 overflows.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight = linear.weight.detach()
         scale = weight.abs().amax(1).clamp(min=1e-12) / 127
+        rounded = (weight / scale[:, None]).round()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.levels = 127 if torch.cpu._is_vnni_supported() else 63
+        self.levels = 255 if torch.cpu._is_vnni_supported() else 127
         self.scale = scale
-        self.offset = torch.tensor(self.levels + 1.5)
         self.zeros = torch.zeros(len(scale), dtype=torch.int64)
         self.bias = torch.zeros(len(scale)) if linear.bias is None else linear.bias.detach()
-        rounded = (weight / scale[:, None]).round().to(torch.int8)
-        self.packed = torch.ops.onednn.qlinear_prepack(rounded.contiguous(), None)
+        self.sums = rounded.sum(1) * scale
+        self.packed = torch.ops.onednn.qlinear_prepack(rounded.to(torch.int8).contiguous(), None)
 
     def forward(self, x: Float[Tensor, "rows in"]) -> Float[Tensor, "rows out"]:
-        zero = self.levels + 1
-        step = x.abs().amax(1, keepdim=True).clamp_(min=1e-12).div_(self.levels)
+        least = x.amin(1, keepdim=True)
+        step = (x.amax(1, keepdim=True) - least).clamp_(min=1e-12).div_(self.levels)
+        a_step = step.reciprocal()
         # Half a step on top, so that truncation rounds. By way of int16, which has a vectorized conversion to uint8;
         # float32 has none.
-        steps = torch.addcmul(self.offset, x, step.reciprocal()).to(torch.int16).to(torch.uint8)
+        steps = torch.addcmul(0.5 - least * a_step, x, a_step).to(torch.int16).to(torch.uint8)
         product = torch.ops.onednn.qlinear_pointwise(
-            steps, 1.0, zero, self.packed, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
+            steps, 1.0, 0, self.packed, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
-        return torch.addcmul(self.bias, product, step)
+        # x is least + step * steps: the first part's product needs only the sums of the weights.
+        return torch.addcmul(self.bias, least, self.sums).addcmul_(product, step)
 
 
 def quantize(model: nn.Module) -> nn.Module:
-    """Replace every linear layer in `model.blocks` by its int8 counterpart, in place; head and norms stay float32.
+    """Make the linear layers of `model.blocks` int8, in place; norms, attention and head stay float32.
 
-    Raises DeviceError on a processor without the instructions for it.
+    So does what the last block computes for the scored tokens alone: next to nothing, and a third of the error. Raises
+    DeviceError on a processor without the instructions for it.
     """
     capability = torch.backends.cpu.get_cpu_capability()
     if not hasattr(torch.ops.onednn, "qlinear_pointwise") or not capability.startswith("AVX"):
         raise DeviceError(
             f"int8 needs an x86-64 processor with AVX2; this one has {capability}. float32 and bfloat16 run everywhere"
         )
-    replace_linear(model, Int8Linear)
+    blocks = model.blocks
+    assert isinstance(blocks, nn.ModuleList)
+    replace_linear(blocks[:-1], Int8Linear)
+    last = blocks[-1].attention
+    assert isinstance(last, SelfAttention)
+    assert isinstance(last.key_value, nn.Linear)
+    last.key_value = Int8Linear(last.key_value)
     return model

@@ -34,19 +34,20 @@ def test_a_layer_is_the_arithmetic_it_says_it_is(bias):
         ours = quantized(x)
         scale = linear.weight.abs().amax(1) / 127
         weight = (linear.weight / scale[:, None]).round()
-        step = x.abs().amax(1, keepdim=True) / quantized.levels
-        product = ((x / step + 0.5).floor().double() @ weight.double().T * scale * step).float()
-        expected = product + (linear.bias if bias else 0)
+        least = x.amin(1, keepdim=True)
+        step = (x.amax(1, keepdim=True) - least) / quantized.levels
+        rounded = least + step * ((x - least) / step + 0.5).floor()
+        expected = (rounded.double() @ (weight.double().T * scale)).float() + (linear.bias if bias else 0)
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=float(2e-2 * x.abs().max() / quantized.levels))
 
 
 def test_the_error_of_a_layer_is_that_of_its_rounding():
-    # Rounding to steps of max / levels is an error of at most half a step an input, and in the mean a step / sqrt(12).
+    # Rounding to steps of range / levels errs by at most half a step an input, and in the mean by a step / sqrt(12).
     linear, x = layer(), torch.randn(200, 384)
     quantized = Int8Linear(linear)
     with torch.inference_mode():
         error = quantized(x) - linear(x)
-        step = x.abs().amax(1, keepdim=True) / quantized.levels
+        step = (x.amax(1, keepdim=True) - x.amin(1, keepdim=True)) / quantized.levels
         of_inputs = step / 12**0.5 * linear.weight.norm(dim=1)
         scale = linear.weight.abs().amax(1) / 127
         of_weights = scale / 12**0.5 * x.norm(dim=1, keepdim=True)
@@ -80,11 +81,22 @@ def test_int8_keeps_the_scores_apart(kind):
     assert not np.array_equal(quantized, exact)
 
 
-def test_every_linear_layer_of_the_blocks_and_none_of_the_head_is_quantized():
+def test_every_linear_layer_that_all_tokens_pass_is_quantized_and_no_other():
     model = tiny("bert", dtype="int8").checkpoint.model
-    assert not [m for m in model.blocks.modules() if isinstance(m, nn.Linear)]
-    assert sum(isinstance(m, Int8Linear) for m in model.blocks.modules()) == 3 * 5
+    assert sum(isinstance(m, Int8Linear) for m in model.blocks[:-1].modules()) == 2 * 5
+    assert not [m for m in model.blocks[:-1].modules() if isinstance(m, nn.Linear)]
+    assert isinstance(model.blocks[-1].attention.key_value, Int8Linear)
+    assert sum(isinstance(m, nn.Linear) for m in model.blocks[-1].modules()) == 4
     assert isinstance(model.head.dense, nn.Linear)
+
+
+def test_a_row_of_one_value_is_exact_to_the_rounding_of_the_weights():
+    linear = layer()
+    with torch.inference_mode():
+        x = torch.full((1, 384), 0.7)
+        scale = linear.weight.abs().amax(1) / 127
+        weight = (linear.weight / scale[:, None]).round() * scale[:, None]
+        torch.testing.assert_close(Int8Linear(linear)(x), x @ weight.T + linear.bias, rtol=1e-4, atol=1e-4)
 
 
 def test_a_processor_without_the_instructions_is_told_what_runs_on_it(monkeypatch):
