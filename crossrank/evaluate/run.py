@@ -16,7 +16,7 @@ from crossrank.evaluate.first_stage import FirstStage, retrieve
 from crossrank.evaluate.journal import Done, Journal
 from crossrank.evaluate.measures import DEFAULT, mean, measure, parse
 from crossrank.evaluate.runs import Run, in_order, read_run, safe_name
-from crossrank.evaluate.systems import System
+from crossrank.evaluate.systems import Judged, System
 
 __all__ = ["Cost", "Options", "Outcome", "Table", "evaluate", "evaluate_one"]
 
@@ -168,7 +168,8 @@ def _rerank(
         for query in left:
             documents = [document for document, _ in stage.run[query]]
             started = time.perf_counter()
-            judged = judge(collection.queries[query], [collection.documents[document] for document in documents])
+            asked = [collection.documents[document] for document in documents]
+            judged = judge(collection.queries[query], asked) if documents else Judged([], 0)
             seconds = time.perf_counter() - started
             scores = dict(zip(documents, judged.scores, strict=True))
             journal.add(Done(query, scores, seconds, judged.tokens, peak_memory()))

@@ -8,9 +8,11 @@ import tokenizers
 
 from crossrank.errors import InputError
 from crossrank.evaluate.systems import open_system
+from crossrank.reranker import sigmoid
 from tests import checkpoints, vocabularies
 from tests.evaluate.worlds import DOCUMENTS
 
+ONE_LABEL = {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
 TEXTS = [text for _, text in DOCUMENTS.values()]
 
 
@@ -52,8 +54,7 @@ def test_a_cross_encoder_scores_as_sentence_transformers_and_so_do_we(tmp_path):
     pytest.importorskip("sentence_transformers")
     from sentence_transformers import CrossEncoder
 
-    labels = {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
-    folder = checkpoints.bert().changed(**labels).write(tmp_path / "tiny")
+    folder = checkpoints.bert().changed(**ONE_LABEL).write(tmp_path / "tiny")
     inputs = ["input_ids", "token_type_ids", "attention_mask"]
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512, "pad_token": "[PAD]"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_input_names": inputs}))
@@ -70,3 +71,26 @@ def test_a_folder_that_flashrank_does_not_know_is_refused_before_it_downloads_an
     pytest.importorskip("flashrank")
     with pytest.raises(InputError, match=r"knows no model of that name, but .*ms-marco-TinyBERT-L-2-v2"):
         open_system(f"flashrank:{tmp_path}")
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporter, which is none of ours
+def test_flashrank_scores_are_given_back_to_their_documents(tmp_path):
+    """FlashRank answers in its own order, with its own padding, and the sigmoid of the logit."""
+    pytest.importorskip("flashrank")
+    pytest.importorskip("onnx")
+    import torch
+    from transformers import BertForSequenceClassification
+
+    folder = checkpoints.bert().changed(num_labels=1, **ONE_LABEL).write(tmp_path / "ms-marco-TinyBERT-L-2-v2")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 512, "pad_token": "[PAD]"}))
+    (folder / "special_tokens_map.json").write_text("{}")
+    model = BertForSequenceClassification.from_pretrained(folder, attn_implementation="eager").eval()
+    sides = dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), torch.ones(2, 7, dtype=torch.int64))
+    torch.onnx.export(
+        model, (), str(folder / "flashrank-TinyBERT-L-2-v2.onnx"), kwargs=sides, input_names=list(sides),
+        output_names=["logits"], dynamic_axes={name: {0: "pairs", 1: "tokens"} for name in sides}, dynamo=False,
+    )  # fmt: skip
+    scores = open_system(f"flashrank:{folder}").load([])("what do bees visit", TEXTS).scores
+    ours = open_system(str(folder)).load([])("what do bees visit", TEXTS).scores
+    assert scores == pytest.approx([sigmoid(logit) for logit in ours], abs=1e-4)
+    assert len(set(scores)) == len(TEXTS)

@@ -88,6 +88,24 @@ def test_a_collection_on_which_nothing_can_be_measured_is_refused(tmp_path):
         open_collection(str(write_beir(tmp_path / "b", documents={})))
 
 
+@pytest.mark.skipif(importlib.util.find_spec("ir_datasets") is None, reason="ir_datasets is not installed")
+def test_an_ir_datasets_id_is_a_collection(tmp_path):
+    import ir_datasets
+
+    (tmp_path / "docs.tsv").write_text("1\tA whale.\n2\tA bee.\n")
+    (tmp_path / "queries.tsv").write_text("q1\twhale\nq2\tbee\n")
+    (tmp_path / "qrels").write_text("q1 0 1 2\nq2 0 1 0\n")
+    made = ir_datasets.create_dataset(*(str(tmp_path / name) for name in ("docs.tsv", "queries.tsv", "qrels")))
+    ir_datasets.registry.register("crossrank/test", made)
+    collection = open_collection("irds:crossrank/test")
+    assert collection.name == "crossrank-test"
+    assert collection.documents == {"1": "A whale.", "2": "A bee."}
+    assert collection.queries == {"q1": "whale", "q2": "bee"}
+    assert collection.qrels == {"q1": {"1": 2}, "q2": {"1": 0}}
+    with pytest.raises(InputError, match="knows no such id"):
+        open_collection("irds:crossrank/absent")
+
+
 @pytest.mark.skipif(importlib.util.find_spec("ir_datasets") is not None, reason="ir_datasets is installed")
 def test_an_ir_datasets_id_without_the_package_says_what_to_install():
     with pytest.raises(MissingExtra, match="pip install ir_datasets"):
