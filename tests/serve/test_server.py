@@ -133,8 +133,13 @@ def test_a_unix_socket_will_do(folder, tmp_path):
 )
 def test_options_that_cannot_work_are_refused_before_anything_starts(folder, fields, error, words):
     with pytest.raises(error, match=words):
-        service = Service.of(ServeOptions(**{"model": (str(folder),), **fields}))
-        Reranker.load(folder, limits=service.options.limits)
+        begin({"model": (str(folder),), **fields})
+
+
+def begin(fields: dict) -> None:
+    """What the command does before it listens, and then the load."""
+    options = Service.of(ServeOptions(**fields)).options
+    Reranker.load(options.sources[0].folder, limits=options.limits)
 
 
 def test_a_model_is_called_by_its_name_its_folder_or_its_hub_name(folder):
