@@ -17,8 +17,8 @@ test: lint  ## lint, types and tests; installs what they need into .venv first
 test-slow: $(VENV)/dev  ## the tests that take more than a few seconds each
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-test-clients: $(VENV)/dev  ## real client libraries against a running server
-	$(BIN)/python -m pytest -m clients $(ARGS)
+test-clients: .clients/dev  ## real client libraries against a running server, in a .clients of their own
+	.clients/bin/python -m pytest -c tests/clients/pytest.ini -m clients tests/clients $(ARGS)
 
 lint: $(VENV)/dev  ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -35,7 +35,7 @@ wheel: $(VENV)/dev  ## dist/*.whl, the bundled model inside
 	$(BIN)/pip wheel -q --no-deps -w dist .
 
 clean:  ## remove .venv, caches and builds
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .clients build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile
@@ -44,4 +44,11 @@ help:  ## this list
 $(VENV)/dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# The clients' requirements do not mix with ours. infinity-client alone asks for an old httpx that it does not need.
+.clients/dev: pyproject.toml tests/clients/requirements.txt
+	$(PYTHON) -m venv .clients
+	.clients/bin/pip install -q --disable-pip-version-check -e '.[serve]' pytest httpx 'torch==2.13.0' -r tests/clients/requirements.txt
+	.clients/bin/pip install -q --disable-pip-version-check --no-deps infinity-client
 	@touch $@
