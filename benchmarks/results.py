@@ -179,8 +179,9 @@ def rows(table: Table) -> Iterator[str]:
 
 def row(name: str, each: Difference) -> str:
     interval = f"{each.low:+.3f} to {each.high:+.3f}"
+    chance = f"{each.p:.3f}" if each.p >= 0.0005 else "<0.001"
     versus = f"{each.after} against {each.before}"
-    return f"| {name} | {versus} | {each.mean:+.3f} | {interval} | {each.p:.3f} | {each.wins}, {each.losses} |"
+    return f"| {name} | {versus} | {each.mean:+.3f} | {interval} | {chance} | {each.wins}, {each.losses} |"
 
 
 def cost(outcomes: Sequence[Outcome]) -> str:

@@ -32,7 +32,7 @@ def command(
     collections: Annotated[
         list[str],
         typer.Argument(
-            metavar="COLLECTION...",
+            metavar="COLLECTION",
             help="A BEIR or TREC folder, FOLDER#PREFIX for the ids that begin so, irds:ID, or a suite's name.",
         ),
     ],
@@ -203,13 +203,17 @@ def _print(tables: Sequence[Table], compared: dict[str, list[Difference]]) -> No
         for outcome in table.outcomes:
             difference, cost = against.get(outcome.system), outcome.cost
             row = [f"{outcome.mean(name):.3f}" for name in table.measures]
-            row += [f"{difference.mean:+.3f}", f"{difference.p:.3f}"] if difference else ["", ""]
+            row += [f"{difference.mean:+.3f}", _chance(difference.p)] if difference else ["", ""]
             row += _cost(cost, len(table.queries)) if cost else ["", "", ""]
             grid.add_row(outcome.system, *row)
         console.print(Text(f"{table.collection.name}: {_counts(table)}", style="bold"))
         console.print(grid)
         ceiling = f"no reranker passes its {table.ceiling} {first.mean(table.ceiling):.3f}"
         console.print(Text(f"Δ, p: {table.measures[0]} against {first.system}; {ceiling}\n", style="dim"))
+
+
+def _chance(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.0005 else "<.001"
 
 
 def _cost(cost: Cost, queries: int) -> list[str]:
