@@ -106,9 +106,21 @@ class Batcher:
         """Whether requests can be answered."""
         return self.dead is None and not self.closing and self.thread.is_alive()
 
-    def wait_for(self, tokens: int) -> float:
-        """Seconds until `tokens` more would be done, as far as the measured speed tells; 0 before any measurement."""
-        return (self.tokens + tokens) / (self.speed * HEADROOM) if self.speed else 0.0
+    def wait_for(self, tokens: int, priority: int = 0) -> float:
+        """Seconds until a newcomer of `tokens` would be done, as far as the measured speed tells; 0 before that.
+
+        Ahead of it are jobs of lower priority number, and of the others of its own as much as is served before it has
+        been served as much itself; then the batch in hand, and what the oldest job takes in its turns.
+        """
+        if not self.speed:
+            return 0.0
+        ahead = self.budget
+        for job in self.jobs:
+            if job.priority <= priority:
+                level = tokens + self.budget - job.served
+                ahead += job.reserved if job.priority < priority else min(job.reserved, max(0, level))
+        ahead += min((ahead + tokens) // OLDEST_EVERY, max((job.reserved for job in self.jobs), default=0))
+        return (min(ahead, self.tokens) + tokens) / (self.speed * HEADROOM)
 
     def admit(self, tokens: int, deadline: float, priority: int = 0) -> Job:
         """Take a place in the queue for about `tokens` tokens, or raise Problem at once.
@@ -124,12 +136,16 @@ class Batcher:
             )
             dropped: list[Job] = []
             used, count = self.tokens, len(self.jobs)
-            while not self._fits(used, count, tokens, deadline):
+            while not self._fits(used, count, tokens):
                 if not worse:
-                    raise self._overloaded(tokens, deadline)
+                    raise self._overloaded(1.0)
                 dropped.append(worse.pop())
                 used -= dropped[-1].reserved
                 count -= 1
+            late = self.wait_for(tokens, priority) - (deadline - time.monotonic())
+            # Idle, the deadline itself decides: a speed measured too low then corrects itself.
+            if count and late > 0:
+                raise self._overloaded(late)
             for job in dropped:
                 self._end(job, error=Problem("overloaded", "dropped for a request of higher priority", retry_after=1))
             job = Job(order=self.orders, reserved=tokens, deadline=deadline, priority=priority)
@@ -168,19 +184,12 @@ class Batcher:
             self.changed.notify()
         self.thread.join()
 
-    def _fits(self, used: int, count: int, tokens: int, deadline: float) -> bool:
-        # Idle, the deadline itself decides: a speed measured too low then corrects itself.
-        if not count:
-            return True
-        if used + tokens > self.max_tokens or count >= self.max_jobs:
-            return False
-        return not self.speed or (used + tokens) / (self.speed * HEADROOM) <= deadline - time.monotonic()
+    def _fits(self, used: int, count: int, tokens: int) -> bool:
+        return not count or (used + tokens <= self.max_tokens and count < self.max_jobs)
 
-    def _overloaded(self, tokens: int, deadline: float) -> Problem:
-        late = self.wait_for(tokens) - (deadline - time.monotonic())
-        drain = self.tokens / self.speed if self.speed else 1.0
+    def _overloaded(self, wait: float) -> Problem:
         text = f"{len(self.jobs)} requests with {self.tokens} tokens are waiting; there is no room for more in time"
-        return Problem("overloaded", text, retry_after=max(late, min(drain, 1.0)))
+        return Problem("overloaded", text, retry_after=wait)
 
     def _refuse_if_dead(self) -> None:
         if self.dead is not None:

@@ -98,7 +98,7 @@ def test_langchain_cohere(target):
 def test_langchain_infinity(target, monkeypatch):
     module = pytest.importorskip("langchain_community.document_compressors.infinity_rerank")
     client = pytest.importorskip("infinity_client")
-    keyed = client.Client(base_url=target.url, headers={"Authorization": f"Bearer {KEY}"})
+    keyed = client.Client(base_url=f"{target.url}/infinity", headers={"Authorization": f"Bearer {KEY}"})
     made = module.InfinityRerank(client=keyed, model="any", top_n=3)
     found = made.compress_documents(lang_documents(), QUERY)
     target.check([(one.metadata["place"], one.metadata["relevance_score"]) for one in found], 3)

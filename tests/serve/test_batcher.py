@@ -218,6 +218,18 @@ def test_what_cannot_be_answered_in_time_is_refused_at_once(batcher):
     assert ask(one, [1] * 10, patience=10)
 
 
+def test_a_small_request_is_let_in_where_a_large_one_would_be_too_late(batcher):
+    gate = Gate()
+    one = batcher(gate)
+    one.speed = 1000.0
+    ask(one, [0] * 200)
+    with pytest.raises(Problem):
+        ask(one, [1] * 200, patience=2)
+    _, small = ask(one, [2], patience=2)
+    gate.let(4)
+    assert small.result(5) == [2]
+
+
 def test_a_request_whose_deadline_passes_in_the_queue_is_dropped(batcher):
     gate = Gate()
     one = batcher(gate)
