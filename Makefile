@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CLIENTS ?= .clients
 
 # Nothing here may ask a model hub. Small models are slower on many threads than on two.
 export HF_HUB_OFFLINE := 1
@@ -34,7 +35,7 @@ docs: $(VENV)/dev  ## run the documents' examples and write down what they print
 wheel: $(VENV)/dev  ## dist/*.whl, the bundled model inside
 	$(BIN)/pip wheel -q --no-deps -w dist .
 
-clean:  ## remove .venv, caches and builds
+clean:  ## remove .venv, .clients, caches and builds
 	rm -rf $(VENV) .clients build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 help:  ## this list
@@ -51,4 +52,11 @@ $(VENV)/dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .clients
 	.clients/bin/pip install -q --disable-pip-version-check -e '.[serve]' pytest httpx 'torch==2.13.0' -r tests/clients/requirements.txt
 	.clients/bin/pip install -q --disable-pip-version-check --no-deps infinity-client
+	@touch $@
+
+# The clients' own requirements do not mix with the suite's, and infinity-client wants an older httpx than runs it well.
+$(CLIENTS)/dev: pyproject.toml tests/clients/requirements.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install -q --disable-pip-version-check -e '.[serve]' pytest httpx -r tests/clients/requirements.txt
+	$(CLIENTS)/bin/pip install -q --disable-pip-version-check --no-deps infinity-client
 	@touch $@

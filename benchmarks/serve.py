@@ -233,7 +233,8 @@ def main() -> None:
     print("\n| | clients | documents/s | of the library's | p50 ms | p99 ms |\n|---|---|---|---|---|---|")
     before = library(given.model, given.seconds)
     best = 0.0
-    with server(["--device", "cpu", "--deadline", "600", *(["--model", given.model] if given.model else [])]) as (url, pid):
+    model = ["--model", given.model] if given.model else []
+    with server(["--device", "cpu", "--deadline", "600", *model]) as (url, pid):
         for clients in given.clients:
             speed, times = asyncio.run(throughput(f"{url}/v1/rerank", clients, given.seconds))
             best = max(best, speed)

@@ -1,11 +1,7 @@
 """A server in a process of its own, and what every client's answer is compared with.
 
-The clients' own requirements do not mix with ours, so they are installed beside them:
-
-    python -m venv .clients
-    .clients/bin/pip install -e . 'crossrank[serve]' pytest httpx -r tests/clients/requirements.txt
-    .clients/bin/pip install --no-deps infinity-client
-    .clients/bin/python -m pytest -c tests/clients/pytest.ini -m clients tests/clients
+The clients' own requirements do not mix with ours, so `make test-clients` installs them into an environment of their
+own, .clients, and runs this folder there.
 
 A client that is not installed is skipped by name.
 """
