@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-CLIENTS ?= .clients
 
 # Nothing here may ask a model hub. Small models are slower on many threads than on two.
 export HF_HUB_OFFLINE := 1
@@ -52,11 +51,4 @@ $(VENV)/dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .clients
 	.clients/bin/pip install -q --disable-pip-version-check -e '.[serve]' pytest httpx 'torch==2.13.0' -r tests/clients/requirements.txt
 	.clients/bin/pip install -q --disable-pip-version-check --no-deps infinity-client
-	@touch $@
-
-# The clients' own requirements do not mix with the suite's, and infinity-client wants an older httpx than runs it well.
-$(CLIENTS)/dev: pyproject.toml tests/clients/requirements.txt
-	$(PYTHON) -m venv $(CLIENTS)
-	$(CLIENTS)/bin/pip install -q --disable-pip-version-check -e '.[serve]' pytest httpx -r tests/clients/requirements.txt
-	$(CLIENTS)/bin/pip install -q --disable-pip-version-check --no-deps infinity-client
 	@touch $@
