@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Shape", "commit", "cores", "gemm_peak", "machine", "versions"]
+__all__ = ["Others", "Shape", "commit", "cores", "gemm_peak", "machine", "versions"]
 
 ROOT = Path(__file__).resolve().parent.parent
 FEATURES = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "avx512_bf16": "BF16", "amx_int8": "AMX"}
@@ -80,6 +80,28 @@ def _product(rows: int, a: int, b: int, precision: str) -> Callable[[], object]:
         )
     x, w = x.to(getattr(torch, precision)), w.to(getattr(torch, precision))
     return lambda: torch.nn.functional.linear(x, w)
+
+
+class Others:
+    """Watches how much of the cores other processes take, those at low priority aside. Linux only; elsewhere 0."""
+
+    def __init__(self) -> None:
+        self.wall, self.busy = time.perf_counter(), _busy_elsewhere()
+
+    def share(self) -> float:
+        """Of all cores, since this was made."""
+        elapsed = time.perf_counter() - self.wall
+        return max(0.0, (_busy_elsewhere() - self.busy) / elapsed / (os.cpu_count() or 1))
+
+
+def _busy_elsewhere() -> float:
+    """Seconds that the machine's cores have worked, less what this process has."""
+    stat = Path("/proc/stat")
+    if not stat.is_file():
+        return 0.0
+    user, _nice, system, _idle, _wait, irq, soft, steal = map(int, stat.read_text().split("\n")[0].split()[1:9])
+    own = os.times()
+    return (user + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK") - own.user - own.system
 
 
 def cores() -> int:

@@ -17,6 +17,7 @@ class Line:
     """One engine.
 
     tried: seconds of every setting that was tried, on half of the documents. seconds: of each round of the race.
+    cpu_seconds: of all threads, in each. others: the share of the cores that other processes took in each.
     """
 
     name: str
@@ -26,6 +27,8 @@ class Line:
     tried: dict[str, float]
     max_error: float
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
     probe: Probe | None = None
 
     @property
@@ -104,6 +107,7 @@ def _ratio(text: str, wanted: float, ours: Line | None, theirs: Line | None) -> 
 def markdown(report: Report) -> str:
     counts = report.lengths
     default = report.line("st-default")
+    others = [share for line in report.lines for share in line.others]
     peaks = ", ".join(f"{precision} {peak / 1e9:,.0f} G" for precision, peak in report.peaks.items())
     rows = [
         "# Reranking on a CPU",
@@ -113,11 +117,12 @@ def markdown(report: Report) -> str:
         "",
         f"{len(counts)} documents; with the query {min(counts)} to {max(counts)} tokens, "
         f"mean {statistics.mean(counts):.0f}, {sum(counts):,} in all. Median of {report.rounds} rounds, engines in "
-        "turn in one process.",
+        f"turn in one process. Other processes took {max(others):.0%} of the cores during the worst run that counts, "
+        f"{statistics.mean(others):.0%} on average.",
         "",
-        "| engine | precision | setting | documents/s | best round | × s-t default | share of GEMM peak "
+        "| engine | precision | setting | documents/s | best round | a CPU second | × s-t default | share of GEMM peak "
         "| max abs Δlogit | peak memory | cold start |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for line in sorted(report.lines, key=lambda line: line.median):
         ratio = f"{default.median / line.median:.2f}" if default else ""
@@ -126,11 +131,12 @@ def markdown(report: Report) -> str:
         bold = "**" if line.label == "crossrank" else ""
         rows.append(
             f"| {bold}{line.label}{bold} | {line.precision} | {line.setting} | {report.speed(line):.1f} "
-            f"| {len(counts) / min(line.seconds):.1f} | {ratio} | {report.share(line):.0%} | {line.max_error:.1e} "
+            f"| {len(counts) / min(line.seconds):.1f} "
+            f"| {len(counts) / min(line.cpu_seconds):.1f} | {ratio} | {report.share(line):.0%} | {line.max_error:.1e} "
             f"| {memory} | {cold} |"
         )
     for name, modules in report.missing.items():
-        rows.append(f"| {name} | | not measured: no {', '.join(modules)} here | | | | | | | |")
+        rows.append(f"| {name} | | not measured: no {', '.join(modules)} here | | | | | | | | |")
     rows += ["", "| target | wanted | found | |", "|---|--:|--:|---|"]
     for target in report.targets():
         quality = "nDCG" in target.text
