@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -31,6 +31,7 @@ from crossrank.serve.options import ServeOptions
 from crossrank.serve.pages import add_pages
 from crossrank.serve.problems import KINDS, Problem
 from crossrank.serve.responses import problem_body, problem_headers, respond
+from crossrank.serve.tracing import Tracing
 
 __all__ = ["Service", "build"]
 
@@ -52,6 +53,7 @@ class Service:
     keys: Keys
     answering: Answering
     state: State
+    tracing: Tracing | None
 
     @classmethod
     def of(cls, options: ServeOptions) -> Service:
@@ -68,6 +70,7 @@ class Service:
             keys=Keys(options.api_key, options.api_key_file),
             answering=Answering(models, options),
             state=State(),
+            tracing=Tracing(options.otlp_endpoint) if options.otlp_endpoint else None,
         )
 
     @property
@@ -96,6 +99,8 @@ def build(service: Service, failed: Callable[[Exception], None] | None = None) -
             loading.cancel()
         await service.models.close()
         service.answering.close()
+        if service.tracing:
+            await asyncio.to_thread(service.tracing.close)
 
     app = FastAPI(
         title="crossrank",
@@ -136,7 +141,8 @@ def build(service: Service, failed: Callable[[Exception], None] | None = None) -
 
 def _add(app: FastAPI, path: str, service: Service, name: str, dialects: list[ModuleType]) -> None:
     async def endpoint(request: Request) -> Response:
-        return await _answer(service, request)
+        with service.tracing.span(request.state.visit, request.headers) if service.tracing else nullcontext():
+            return await _answer(service, request)
 
     requests = [dialect.REQUEST for dialect in dialects]
     responses = [dialect.RESPONSE for dialect in dialects]

@@ -74,6 +74,7 @@ class ServeOptions:
     drain_delay: float = option(0.0, "Seconds between SIGTERM, when /ready falls, and the end of listening.")
     drain_timeout: float = option(30.0, "Seconds that requests in flight get to finish after that.")
     log_level: str = option("info", "debug, info, warning or error.")
+    otlp_endpoint: str | None = option(None, "Send traces to this OpenTelemetry collector: OTLP over HTTP.")
     access_log: bool = option(True, "One line of JSON a request on standard error; never its text.")
 
     def __post_init__(self) -> None:
