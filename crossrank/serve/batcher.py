@@ -12,6 +12,7 @@ and `alive` is false from then on.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -304,6 +305,8 @@ class Batcher:
         logits = self.score(sequences)
         if len(logits) != len(sequences):
             raise RuntimeError(f"{len(sequences)} sequences got {len(logits)} scores")
+        if not all(map(math.isfinite, logits)):
+            raise RuntimeError("a score is not a finite number")
         return logits
 
     def _probe(self, error: Exception) -> None:

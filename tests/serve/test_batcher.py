@@ -113,6 +113,14 @@ def test_too_few_scores_are_an_error_and_shift_nobodys_answer(batcher):
         ask(one, [7, 8, 9])[1].result(5)
 
 
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+def test_a_score_that_is_no_number_never_leaves(batcher, odd):
+    one = batcher(lambda sequences: [odd if n == BAD else n for n in (float(s.tokens[0]) for s in sequences)])
+    with pytest.raises(Problem, match="not a finite number"):
+        ask(one, [1, BAD])[1].result(5)
+    assert ask(one, [1, 2])[1].result(5) == [1, 2]
+
+
 def test_a_cancelled_request_shifts_nobodys_answer_and_frees_its_tokens(batcher):
     gate = Gate()
     one = batcher(gate)

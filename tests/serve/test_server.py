@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -166,3 +168,18 @@ def test_a_port_that_is_taken_is_named(folder):
             _, log = process.communicate(timeout=60)
     assert process.returncode == 1
     assert f"could not listen on 127.0.0.1:{port}" in log
+
+
+@pytest.mark.slow
+def test_tls_is_uvicorns(folder, tmp_path):
+    openssl = shutil.which("openssl") or pytest.skip("no openssl")
+    key, chain = str(tmp_path / "key.pem"), str(tmp_path / "chain.pem")
+    making = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run([*making, *names, "-keyout", key, "-out", chain], check=True, capture_output=True)
+    port = free_port()
+    flags = ["--model", f"tiny={folder}", "--port", str(port), "--ssl-keyfile", key, "--ssl-certfile", chain]
+    context = ssl.create_default_context(cafile=chain)
+    with started(*flags), httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, trust_env=False) as http:
+        until(lambda: answers(http) == 200, 60)
+        assert http.post("/v1/rerank", json={"query": "q", "documents": ["d"]}).status_code == 200
