@@ -179,7 +179,7 @@ def _fastembed(material: Material, setting: Setting) -> Score:
     return score
 
 
-BATCHES = (1, 2, 4, 8, 16, 32)
+BATCHES = (1, 2, 4, 8, 16)
 ONNX = ("onnxruntime", "onnx", "onnxscript", "transformers")
 
 

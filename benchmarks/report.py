@@ -16,7 +16,7 @@ __all__ = ["Line", "Report", "Target", "markdown"]
 class Line:
     """One engine.
 
-    tried: seconds of every setting that was tried, on half of the documents. seconds: of each round of the race.
+    tried: seconds of every setting that was tried, on a quarter of the documents. seconds: of each round of the race.
     cpu_seconds: of all threads, in each. others: the share of the cores that other processes took in each.
     """
 
