@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from crossrank.errors import CrossrankError
 from crossrank.inputs import Text
 from crossrank.ranking import Ranking
 from crossrank.reranker import Prepared, Reranker
@@ -94,7 +95,10 @@ class Answering:
         if not self.options.lazy:
             reason = f"could not be loaded: {served.error}" if served.error else "is being loaded"
             raise Problem("loading", f"model {served.name!r} {reason}", retry_after=None if served.error else 2)
-        return await self.models.load(served)
+        try:
+            return await self.models.load(served)
+        except CrossrankError as error:
+            raise Problem("loading", f"model {served.name!r} could not be loaded: {error}") from error
 
 
 def _prepare(reranker: Reranker, ask: Ask) -> tuple[list[Prepared], int]:

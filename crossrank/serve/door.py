@@ -161,9 +161,11 @@ class Limited:
     async def refuse_early(self, headers: Mapping[str, str]) -> None:
         """Refuse a body that says itself that it is too long."""
         length = headers.get("content-length", "0")
-        if length.isdecimal() and len(length) < 20 and int(length) <= self.limit:
+        # What is no number, or one of very many digits, is longer than any limit.
+        size = int(length) if length.isdecimal() and len(length) < 20 else 1 << 64
+        if size <= self.limit:
             return
-        if len(length) < 20 and int(length) <= DISCARD * self.limit:
+        if size <= DISCARD * self.limit:
             await self._discard(True)
         raise self._problem()
 

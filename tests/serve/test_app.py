@@ -119,6 +119,16 @@ def test_a_lazy_model_is_loaded_by_its_first_request_once(serve):
         assert loaded.batcher.thread in workers
 
 
+def test_a_lazy_model_that_cannot_be_loaded_is_a_503_that_says_why(serve, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with serve(model=(f"broken={tmp_path}",), lazy=True) as live:
+        for _ in range(2):
+            refused = live.post("/v1/rerank", BODY)
+            assert refused.status_code == 503
+            assert "no model.safetensors" in refused.json()["detail"]
+        assert live.http.get("/ready").status_code == 503
+
+
 def test_only_named_models_answer_where_any_name_will_not_do(serve):
     with serve(any_model=False) as live:
         assert live.post("/v1/rerank", {**BODY, "model": "x"}).status_code == 400
