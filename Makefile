@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# Nothing here may ask a model hub. Small models are slower on many threads than on two.
+# Nothing here may ask a model hub. The models of the tests are so small that a second thread only makes them slower.
 export HF_HUB_OFFLINE := 1
-export OMP_NUM_THREADS ?= 2
+export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := test
