@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from crossrank.errors import InputError
-from crossrank.evaluate.collections import Collection, render
-from crossrank.evaluate.lines import BadLines, json_objects, numbered
+from crossrank.evaluate.collections import Collection
+from crossrank.lines import BadLines, json_objects, numbered
+from crossrank.rendering import render
 
 __all__ = ["is_beir", "read_beir", "read_qrels_tsv"]
 

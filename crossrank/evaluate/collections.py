@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from crossrank.errors import InputError, MissingExtra, need
+from crossrank.rendering import render
 
-__all__ = ["Collection", "Gap", "chosen_queries", "open_collection", "render"]
+__all__ = ["Collection", "Gap", "chosen_queries", "open_collection"]
 
 Qrels = Mapping[str, Mapping[str, int]]
 
@@ -118,27 +118,6 @@ def chosen_queries(collection: Collection, limit: int | None, seed: int = 0) -> 
     drawn = sorted(queries, key=lambda query: hashlib.sha256(f"{seed}:{query}".encode()).digest())[:limit]
     kept = set(drawn)
     return [query for query in queries if query in kept]
-
-
-def render(title: str, text: object) -> str:
-    """A document as a model reads it. Tables and functions that come as objects are written as their schemas.
-
-    A table, {"table" or "name": ..., "columns": [...]}, becomes a CREATE TABLE statement, and any other object JSON,
-    which is how Jina's reranker v2 was given tables and functions.
-    """
-    if isinstance(text, Mapping):
-        text = _create_table(text) if isinstance(text.get("columns"), list) else json.dumps(text, ensure_ascii=False)
-    return f"{title}\n{text}" if title.strip() else str(text)
-
-
-def _create_table(table: Mapping[str, Any]) -> str:
-    def column(value: object) -> str:
-        if isinstance(value, Mapping):
-            return f"{value.get('name', '')} {value.get('type', 'TEXT')}"
-        return str(value)
-
-    name = table.get("table") or table.get("name") or "table"
-    return f"CREATE TABLE {name} ({', '.join(map(column, table['columns']))});"
 
 
 def open_collection(spec: str) -> Collection:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crossrank.evaluate.lines import BadLines, numbered
+from crossrank.lines import BadLines, numbered
 
 __all__ = ["Run", "in_order", "read_run", "safe_name", "write_qrels", "write_run", "write_whole"]
 

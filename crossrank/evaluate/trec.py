@@ -8,8 +8,9 @@ from typing import Any
 
 from crossrank.errors import InputError
 from crossrank.evaluate.beir import read_qrels_tsv
-from crossrank.evaluate.collections import Collection, render
-from crossrank.evaluate.lines import BadLines, json_objects, numbered
+from crossrank.evaluate.collections import Collection
+from crossrank.lines import BadLines, json_objects, numbered
+from crossrank.rendering import render
 
 __all__ = ["is_trec", "read_qrels", "read_topics", "read_trec", "read_trec_documents"]
 

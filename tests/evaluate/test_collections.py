@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from crossrank.errors import InputError, MissingExtra
-from crossrank.evaluate.collections import chosen_queries, open_collection, render
+from crossrank.evaluate.collections import chosen_queries, open_collection
 from tests.evaluate.worlds import DOCUMENTS, QUERIES, write_beir
 
 
@@ -57,20 +57,6 @@ def test_a_prefix_takes_one_language_of_many(tmp_path):
     assert german.name == "many#de-"
     with pytest.raises(InputError, match="many#fr-: 0 documents and 0 queries"):
         open_collection(f"{folder}#fr-")
-
-
-@pytest.mark.parametrize(
-    ("title", "text", "expected"),
-    [
-        ("Title", "body", "Title\nbody"),
-        ("  ", "body", "body"),
-        ("", {"table": "singer", "columns": [{"name": "age", "type": "NUMBER"}, "name"]},
-         "CREATE TABLE singer (age NUMBER, name);"),
-        ("", {"name": "f", "parameters": {"ü": 1}}, '{"name": "f", "parameters": {"ü": 1}}'),
-    ],
-)  # fmt: skip
-def test_a_table_is_read_as_its_schema_and_a_function_as_json(title, text, expected):
-    assert render(title, text) == expected
 
 
 def test_a_folder_that_is_no_collection_says_what_would_be(tmp_path):

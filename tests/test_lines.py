@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from crossrank.errors import InputError
-from crossrank.evaluate.lines import json_objects, numbered
+from crossrank.lines import json_objects, numbered
 
 
 def test_lines_are_numbered_as_editors_do_and_blank_ones_are_passed_over(tmp_path):

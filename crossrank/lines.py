@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,19 @@ class BadLines:
 
 def numbered(path: Path) -> Iterator[tuple[int, str]]:
     """Line numbers from 1 and lines without their ends; empty lines are passed over."""
+    number = 0
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
                 if line.strip():
-                    yield number, line.rstrip("\r\n").removeprefix("\ufeff")
+                    yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8: {error}") from error
-    except OSError as error:
+        byte = error.object[error.start]
+        raise InputError(
+            f"{path}:{number}: byte 0x{byte:02x} is not UTF-8; `iconv -f latin1 -t utf-8` may convert the file"
+        ) from error
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
 
 
