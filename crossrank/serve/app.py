@@ -21,9 +21,9 @@ from crossrank.errors import InputError
 from crossrank.serve import information
 from crossrank.serve.answering import Answering
 from crossrank.serve.asking import Answer, Ask, Defaults
-from crossrank.serve.auth import Keys, Rates, charge
+from crossrank.serve.auth import Keys, Rates
 from crossrank.serve.body import Body, parse
-from crossrank.serve.dialects import DIALECTS, OWN, SHARED, choose
+from crossrank.serve.dialects import DIALECTS, SHARED, choose
 from crossrank.serve.door import Door, State, Visit
 from crossrank.serve.metrics import Metrics
 from crossrank.serve.models import Models
@@ -37,6 +37,7 @@ __all__ = ["Service", "build"]
 
 GONE = 499  # what a log shows for a client that did not wait; nobody receives it
 CODES = {404: "path", 405: "method"}
+RATE_HEADERS = [f"X-RateLimit-{what}-{of}" for what in ("Limit", "Remaining") for of in ("Requests", "Tokens")]
 # The formats that the description shows for shared paths.
 SHARING = ("jina", "tei", "cohere", "voyage", "mixedbread")
 
@@ -122,7 +123,7 @@ def build(service: Service, failed: Callable[[Exception], None] | None = None) -
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        problem = Problem(CODES.get(error.status_code, "validation"), f"{request.url.path}: {error.detail}")
+        problem = Problem(CODES.get(error.status_code, "validation"), f"{request.state.visit.path}: {error.detail}")
         problem.status = error.status_code
         return _refusal(service, request.state.visit, problem, None, dict(error.headers or {}))
 
@@ -134,7 +135,7 @@ def build(service: Service, failed: Callable[[Exception], None] | None = None) -
             allow_origins=list(options.cors_origin),
             allow_methods=["GET", "POST", "HEAD", "OPTIONS"],
             allow_headers=["*"],
-            expose_headers=["X-Request-ID", "Retry-After", "Server-Timing"],
+            expose_headers=["X-Request-ID", "Retry-After", "Server-Timing", "X-Total-Time", *RATE_HEADERS],
         )
     return app
 
@@ -186,9 +187,6 @@ async def _answer(service: Service, request: Request) -> Response:
         async with asyncio.timeout(service.options.body_timeout):
             raw = await request.body()
         values = parse(raw)
-        path = request.scope["path"]
-        if path in OWN:
-            dialect = DIALECTS[OWN[path]]
         dialect = dialect or choose(values, service.options.dialect)
         name = dialect.__name__.rpartition(".")[2]
         visit.notes["dialect"] = name
@@ -212,6 +210,8 @@ async def _answer(service: Service, request: Request) -> Response:
         return Response(status_code=GONE)
     except InputError as error:
         problem = Problem("validation", str(error))
+    except RecursionError:  # whichever way it went: a body that is read may be too deep to be written
+        problem = Problem("json", "the body is nested too deeply")
     except Exception:
         log.exception("a request failed", extra={"event": "request_failed", "request_id": visit.id})
         problem = Problem("internal", "an error of the server's own; its log has it under this request_id")
@@ -245,7 +245,7 @@ async def _unless_gone(service: Service, request: Request, ask: Ask, visit: Visi
 
     def counted(tokens: int) -> None:
         if visit.allowance:
-            charge(visit.allowance, tokens)
+            visit.allowance.charge(tokens)
 
     work = asyncio.create_task(service.answering.answer(ask, id=visit.id, deadline=deadline, charge=counted))
     gone = asyncio.create_task(_gone(request))

@@ -16,7 +16,7 @@ from pathlib import Path
 from crossrank.errors import InputError
 from crossrank.serve.problems import Problem
 
-__all__ = ["Allowance", "Keys", "Rates", "charge"]
+__all__ = ["Allowance", "Keys", "Rates"]
 
 FILE_SECONDS = 1.0
 MINUTE = 60.0
@@ -91,66 +91,83 @@ class Keys:
         log.info("keys read", extra={"event": "keys_read", "count": len(self.filed)})
 
 
-@dataclass(slots=True)
-class Allowance:
-    """What one caller may still ask: requests and tokens, refilled evenly over a minute. None is no limit."""
+class Bucket:
+    """Up to `limit` units, refilled evenly over a minute."""
 
-    requests: float | None
-    tokens: float | None
-    at: float
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.left = float(limit)
+        self.at = time.monotonic()
+
+    def refill(self) -> None:
+        """Add what has come back since the last time."""
+        now = time.monotonic()
+        self.left = min(self.limit, self.left + (now - self.at) / MINUTE * self.limit)
+        self.at = now
+
+    def until(self, units: float) -> float:
+        """Seconds until so many units are there."""
+        return (units - self.left) * MINUTE / self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one caller may still ask; None is no limit.
+
+    Tokens are charged once they are counted: the request that passes the limit is the last.
+    """
+
+    requests: Bucket | None
+    tokens: Bucket | None
+
+    def take(self) -> None:
+        """One request; a Problem with Retry-After where nothing is left."""
+        for bucket in (self.requests, self.tokens):
+            if bucket:
+                bucket.refill()
+        if self.requests and self.requests.left < 1:
+            limit, wait = self.requests.limit, self.requests.until(1)
+            raise Problem("requests", f"more than {limit} requests a minute", retry_after=wait)
+        if self.tokens and self.tokens.left <= 0:
+            limit, wait = self.tokens.limit, self.tokens.until(1)
+            raise Problem("tokens", f"more than {limit} tokens a minute", retry_after=wait)
+        if self.requests:
+            self.requests.left -= 1
+
+    def charge(self, tokens: int) -> None:
+        """Take the tokens of a request off."""
+        if self.tokens:
+            self.tokens.left -= tokens
 
     def headers(self) -> dict[str, str]:
         """The headers that tell the caller."""
         told = {}
-        if self.requests is not None:
-            told["X-RateLimit-Remaining-Requests"] = str(max(0, int(self.requests)))
-        if self.tokens is not None:
-            told["X-RateLimit-Remaining-Tokens"] = str(max(0, int(self.tokens)))
+        for name, bucket in (("Requests", self.requests), ("Tokens", self.tokens)):
+            if bucket:
+                told[f"X-RateLimit-Limit-{name}"] = str(bucket.limit)
+                told[f"X-RateLimit-Remaining-{name}"] = str(max(0, int(bucket.left)))
         return told
 
 
 class Rates:
-    """Rates per caller. Tokens are charged once they are counted: the request that passes the limit is the last."""
+    """Each caller's allowance, by key or by address."""
 
     def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
         self.requests = requests_per_minute
         self.tokens = tokens_per_minute
         self.callers: OrderedDict[str, Allowance] = OrderedDict()
 
-    def take(self, caller: str) -> Allowance:
-        """One request of this caller's; a Problem with Retry-After where nothing is left."""
-        now = time.monotonic()
+    def of(self, caller: str) -> Allowance:
+        """This caller's; a full one where it has not been seen."""
         if caller not in self.callers:
-            self.callers[caller] = Allowance(_float(self.requests), _float(self.tokens), now)
+            self.callers[caller] = Allowance(
+                requests=Bucket(self.requests) if self.requests else None,
+                tokens=Bucket(self.tokens) if self.tokens else None,
+            )
             while len(self.callers) > ADDRESSES:
                 self.callers.popitem(last=False)
         self.callers.move_to_end(caller)
-        allowance = self.callers[caller]
-        share = (now - allowance.at) / MINUTE
-        allowance.at = now
-        if self.requests is not None and allowance.requests is not None:
-            allowance.requests = min(self.requests, allowance.requests + share * self.requests)
-            if allowance.requests < 1:
-                wait = (1 - allowance.requests) * MINUTE / self.requests
-                raise Problem("requests", f"more than {self.requests} requests a minute", retry_after=wait)
-        if self.tokens is not None and allowance.tokens is not None:
-            allowance.tokens = min(self.tokens, allowance.tokens + share * self.tokens)
-            if allowance.tokens <= 0:
-                wait = (1 - allowance.tokens) * MINUTE / self.tokens
-                raise Problem("tokens", f"more than {self.tokens} tokens a minute", retry_after=wait)
-        if allowance.requests is not None:
-            allowance.requests -= 1
-        return allowance
-
-
-def charge(allowance: Allowance, tokens: int) -> None:
-    """Take the tokens of a request off what its caller may ask."""
-    if allowance.tokens is not None:
-        allowance.tokens -= tokens
-
-
-def _float(limit: int | None) -> float | None:
-    return None if limit is None else float(limit)
+        return self.callers[caller]
 
 
 def _digest(key: str) -> bytes:

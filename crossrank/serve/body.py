@@ -23,16 +23,26 @@ IMAGES = ("image", "image_url", "url", "bytes")
 
 
 def parse(raw: bytes) -> dict[str, Any]:
-    """A JSON object, or a Problem that says what it was instead."""
+    """A JSON object, or a Problem that says what it was instead. RecursionError for one nested too deeply."""
     try:
-        value = json.loads(raw)
-    except RecursionError as error:
-        raise Problem("json", "the body is nested too deeply") from error
+        value = json.loads(raw, parse_float=_finite, parse_constant=_no_constant)
     except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
         raise Problem("json", f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise Problem("json", f"the body should be a JSON object, not {type(value).__name__}")
     return value
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    # A document is sent back as it came, and no JSON can carry infinity.
+    if math.isinf(number):
+        raise Problem("validation", f"the number {digits[:20]} is too large")
+    return number
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is no number in JSON")
 
 
 class Body:

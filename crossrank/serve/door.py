@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -11,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crossrank.serve.auth import Allowance, Keys, Rates
-from crossrank.serve.dialects import DIALECTS
+from crossrank.serve.dialects import DIALECTS, OWN
 from crossrank.serve.metrics import Metrics
 from crossrank.serve.options import ServeOptions
 from crossrank.serve.problems import Problem
@@ -44,9 +46,13 @@ class State:
 
 @dataclass(slots=True)
 class Visit:
-    """One request's notes, for the route to add to and the log line to read. Never any text of the request."""
+    """One request's notes, for the route to add to and the log line to read. Never any text of the request.
+
+    path: as `tidy` makes it. dialect: the one that the path names, None where the body decides.
+    """
 
     id: str
+    path: str
     dialect: str | None
     start: float
     caller: str | None = None
@@ -78,9 +84,10 @@ class Door:
             await send({"type": "websocket.close", "code": 1000})
             return
         headers = Headers(scope=scope)
-        path, dialect = tidy(scope["path"], self.options.url_prefix)
-        visit = Visit(id=_request_id(headers), dialect=dialect, start=time.monotonic())
-        scope = {**scope, "path": path, "raw_path": path.encode()}
+        root = scope.get("root_path", "")
+        path, dialect = tidy(scope["path"].removeprefix(root), self.options.url_prefix)
+        visit = Visit(id=_request_id(headers), path=path, dialect=OWN.get(path, dialect), start=time.monotonic())
+        scope = {**scope, "path": root + path, "raw_path": (root + path).encode()}
         scope["state"] = {**scope.get("state", {}), "visit": visit}
 
         async def telling(message: Message) -> None:
@@ -92,28 +99,36 @@ class Door:
         limited = Limited(receive, self.options.max_body_bytes)
         try:
             self._let_in(scope, headers, visit)
-            await limited.refuse_early(headers)
+            async with asyncio.timeout(self.options.body_timeout):
+                await limited.refuse_early(headers)
         except Problem as problem:
-            self.metrics.rejected.labels(problem.kind).inc()
-            visit.problem = problem.code
-            extra = problem_headers(problem)
-            if problem.status == 401 and path in PAGES:
-                extra["WWW-Authenticate"] = 'Basic realm="crossrank", charset="UTF-8"'
-            answer = respond(problem_body(problem, visit.id), problem.status, extra)
-            await answer(scope, receive, telling)
+            await self._refusal(problem, visit)(scope, receive, telling)
+        except TimeoutError:
+            late = Problem("slow_body", f"the body did not arrive within {self.options.body_timeout:g} seconds")
+            await self._refusal(late, visit)(scope, receive, telling)
         else:
             await self.app(scope, limited, telling)
         finally:
             self._log(scope, visit)
 
+    def _refusal(self, problem: Problem, visit: Visit) -> Response:
+        self.metrics.rejected.labels(problem.kind).inc()
+        visit.problem = problem.code
+        headers = problem_headers(problem)
+        if problem.status == 401 and visit.path in PAGES:
+            headers["WWW-Authenticate"] = 'Basic realm="crossrank", charset="UTF-8"'
+        body = problem_body(problem, visit.id)
+        return respond(DIALECTS[visit.dialect].problem(body) if visit.dialect else body, problem.status, headers)
+
     def _let_in(self, scope: Scope, headers: Headers, visit: Visit) -> None:
         # A preflight carries no key, whatever the page will send.
-        if scope["path"] in OPEN or scope["method"] == "OPTIONS":
+        if visit.path in OPEN or scope["method"] == "OPTIONS":
             return
         visit.caller = self.keys.check(headers)
         if scope["method"] == "POST":
             client = scope.get("client") or ("unix", 0)
-            visit.allowance = self.rates.take(visit.caller or client[0])
+            visit.allowance = self.rates.of(visit.caller or client[0])
+            visit.allowance.take()
 
     def _stamp(self, headers: MutableHeaders, visit: Visit) -> None:
         headers["X-Request-ID"] = visit.id
@@ -125,13 +140,13 @@ class Door:
             headers["Connection"] = "close"
 
     def _log(self, scope: Scope, visit: Visit) -> None:
-        if not self.options.access_log or (scope["path"] in OPEN and visit.status < 400):
+        if not self.options.access_log or (visit.path in OPEN and visit.status < 400):
             return
         line = {
             "event": "request",
             "request_id": visit.id,
             "method": scope["method"],
-            "path": scope["path"][:200],
+            "path": visit.path[:200],
             "status": visit.status,
             "ms": round(1000 * (time.monotonic() - visit.start), 1),
             "caller": visit.caller,

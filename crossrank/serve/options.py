@@ -13,6 +13,9 @@ from crossrank.windows import Limits
 __all__ = ["ServeOptions", "Source", "described", "read_source"]
 
 
+LEVELS = ("debug", "info", "warning", "error")
+
+
 def option(default: Any, help: str) -> Any:
     """A field with its line of help."""
     return field(default=default, metadata={"help": help})
@@ -40,7 +43,7 @@ class ServeOptions:
     max_length: int | None = option(None, "Tokens of a pair; default: the model's own limit.")
     max_query: int | None = option(None, "Tokens of a query; default: 512, at most half a pair.")
     overlap: int = option(80, "Tokens that windows of a long document share.")
-    budget: int | None = option(None, "Tokens in a batch: what bounds memory.")
+    budget: int | None = option(None, "Tokens computed at a time: what bounds memory.")
 
     host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 is every one.")
     port: int = option(8000, "Port to listen on.")
@@ -81,11 +84,22 @@ class ServeOptions:
         for name in ("connections", "concurrent_requests", "queue_tokens", "documents", "body_bytes"):
             if getattr(self, f"max_{name}") < 1:
                 raise InputError(f"max_{name} should be 1 or more, not {getattr(self, f'max_{name}')}")
+        for name in ("requests_per_minute", "tokens_per_minute"):
+            if (limit := getattr(self, name)) is not None and limit < 1:
+                raise InputError(f"{name} should be 1 or more, not {limit}")
         for name in ("deadline", "body_timeout", "header_timeout"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} should be more than 0 seconds, not {getattr(self, name)}")
+        for name in ("keep_alive", "drain_delay", "drain_timeout"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} should be 0 seconds or more, not {getattr(self, name)}")
+        if self.log_level not in LEVELS:
+            raise InputError(f"log_level should be one of {', '.join(LEVELS)}, not {self.log_level!r}")
         if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
             raise InputError("TLS needs both --ssl-certfile and --ssl-keyfile")
+        for file in (self.ssl_certfile, self.ssl_keyfile):
+            if file and not Path(file).is_file():
+                raise InputError(f"{file}: there is no such file")
         names = [source.name for source in self.sources]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -33,11 +33,12 @@ def add_pages(app: FastAPI, options: ServeOptions) -> None:
     for path, name in (("/", "index.html"), ("/playground/app.js", "app.js"), ("/playground/style.css", "style.css")):
         _file(app, path, PLAYGROUND / name, SAFE)
     assets = _swagger()
+    prefix = ("/" + options.url_prefix.strip("/")).rstrip("/")
     for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
         _file(app, f"/docs/{name}", assets / name, {})
 
     async def docs(request: Request) -> Response:
-        root = request.scope.get("root_path", "").rstrip("/")
+        root = request.scope.get("root_path", "") + prefix
         page = get_swagger_ui_html(
             openapi_url=f"{root}/openapi.json",
             title="crossrank: API",

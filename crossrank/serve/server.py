@@ -66,16 +66,30 @@ class Server(uvicorn.Server):
 
 
 def protocol(header_timeout: float) -> type[H11Protocol]:
-    """uvicorn's HTTP/1.1 that also hangs up on a connection which sends no whole head in time."""
+    """uvicorn's HTTP/1.1 that also hangs up on a connection which begins a request and sends no whole head in time."""
 
     class Patient(H11Protocol):
+        waiting: asyncio.TimerHandle | None = None
+
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.loop.call_later(header_timeout, self._hang_up)
+            self.waiting = self.loop.call_later(header_timeout, transport.close)
 
-        def _hang_up(self) -> None:
-            if self.cycle is None and not self.transport.is_closing():
-                self.transport.close()
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._head_is_here()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._head_is_here()
+            elif self.waiting is None:
+                self.waiting = self.loop.call_later(header_timeout, self.transport.close)
+
+        def _head_is_here(self) -> None:
+            if self.waiting is not None:
+                self.waiting.cancel()
+                self.waiting = None
 
     return Patient
 
@@ -96,7 +110,7 @@ def server_for(service: Service) -> tuple[Server, list[Exception]]:
         uds=options.uds,
         ssl_certfile=options.ssl_certfile,
         ssl_keyfile=options.ssl_keyfile,
-        root_path=options.root_path,
+        root_path=("/" + options.root_path.strip("/")).rstrip("/"),
         http=protocol(options.header_timeout),
         ws="none",
         lifespan="on",

@@ -1,9 +1,12 @@
-"""A real server on loopback, with a small model of random weights, in a thread of this process."""
+"""Real servers on loopback, with a small model of random weights: in a thread of this process, or as a command."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +23,8 @@ from crossrank.serve.app import Service
 from crossrank.serve.options import ServeOptions
 from crossrank.serve.server import Server, server_for
 from tests import checkpoints
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,40 @@ def running(options: ServeOptions) -> Iterator[Live]:
 
 
 def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait for it."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"
         time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def started(*arguments: str, **environment: str) -> Iterator[subprocess.Popen]:
+    """The command itself, as an operator starts it."""
+    command = [sys.executable, "-m", "crossrank", "serve", *arguments]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def client(port: int) -> httpx.Client:
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
+
+
+def answers(client: httpx.Client, path: str = "/ready") -> int:
+    try:
+        return client.get(path).status_code
+    except httpx.TransportError:
+        return 0
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -180,6 +178,8 @@ def test_rates_are_told_and_kept_per_key(serve):
         live.post("/v1/rerank", BODY, authorization="a-key")
         third = live.post("/v1/rerank", BODY, authorization="a-key")
         assert (third.status_code, third.json()["code"]) == (429, "RATE_REQUEST_LIMIT_EXCEEDED")
+        told = [third.headers[f"x-ratelimit-{what}-requests"] for what in ("limit", "remaining")]
+        assert told == ["2", "0"]
         assert 1 <= int(third.headers["retry-after"]) <= 31
         assert live.post("/v1/rerank", BODY, authorization="b-key").status_code == 200
 
@@ -206,69 +206,6 @@ def test_too_many_documents_and_too_large_a_body_are_413(serve):
 
         assert live.http.post("/v1/rerank", content=chunks()).status_code == 413
         assert live.post("/v1/rerank", BODY).status_code == 200
-
-
-HOSTILE = [
-    b"",
-    b"null",
-    b"[]",
-    b'"x"',
-    b"{",
-    b"\xff\xfe{}",
-    b'{"query": "q\xff", "documents": ["d"]}',
-    b"[" * 100_000,
-    b'{"a":' * 50_000,
-    b'{"query": "q", "documents": ["d"], "top_n": ' + b"9" * 5000 + b"}",
-    b'{"query": "q", "documents": ["d"], "top_n": 1e999}',
-    b'{"query": "q", "documents": ["d"], "top_n": NaN}',
-    b'{"query": "q", "documents": ["d"], "top_n": {"a": 1}}',
-    b'{"query": "q", "documents": ["d"], "model": 7}',
-    b'{"query": "q", "documents": {"0": "d"}}',
-    b'{"query": "q", "documents": [null]}',
-    b'{"query": "q", "documents": [["d"]]}',
-    b'{"query": ["q"], "documents": ["d"]}',
-    b'{"query": true, "documents": ["d"]}',
-    b'{"query": {}, "documents": ["d"]}',
-    b'{"query": "q", "documents": [{"content": [{"type": "image_url"}]}]}',
-    b'{"query": "q", "documents": [{"content": 7}]}',
-    b'{"query": "q", "texts": "d"}',
-    b'{"query": "q", "documents": ["d"], "rank_fields": 7}',
-    b'{"query": "q", "documents": ["d"], "return_documents": "perhaps"}',
-    b'{"query": "q", "documents": ["d"], "priority": "soon"}',
-    b'{"query": "q", "documents": ["d"], "relevant_spans": 7}',
-    b'{"text_1": {}, "text_2": []}',
-    b'{"inputs": "one"}',
-    b'{"inputs": [["a"]]}',
-]
-
-
-@pytest.mark.parametrize("path", [*RERANKS, "/predict", "/api/rerank", "/weaviate/rerank", "/voyage/rerank"])
-def test_hostile_bodies_are_refused_in_words(live, path):
-    for raw in HOSTILE:
-        response = live.http.post(path, content=raw)
-        assert 200 <= response.status_code < 500, (path, raw[:80], response.text)
-        if response.status_code != 200:
-            assert response.json()["detail"]
-
-
-ODD = [
-    "\ud800 alone",
-    "nul \x00 inside",
-    "\U0001f98a\U0001f98a",
-    "\u202e reversed",
-    "[CLS] [SEP] </s>",
-    "",
-    " \n\t ",
-    "a" * 5000,
-]
-
-
-def test_odd_texts_are_scored_and_come_back_unharmed(live):
-    raw = json.dumps({"query": "\udfff q", "documents": ODD})
-    response = live.http.post("/v1/rerank", content=raw)
-    assert response.status_code == 200
-    back = json.loads(response.content)
-    assert {hit["index"]: hit["document"]["text"] for hit in back["results"]} == dict(enumerate(ODD))
 
 
 def test_a_deadline_that_passes_is_a_504_and_frees_the_queue(serve):
@@ -365,25 +302,3 @@ def test_pages_of_an_allowed_origin_may_call(serve):
         assert "access-control-allow-origin" not in other.headers
         refused = live.http.post("/v1/rerank", json=BODY, headers={"origin": "https://app.example"})
         assert refused.headers["access-control-allow-origin"] == "https://app.example"
-
-
-def test_a_connection_that_never_sends_its_head_is_hung_up_on(serve):
-    with serve(header_timeout=0.3) as live:
-        host, port = live.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=5) as idle:
-            idle.sendall(b"POST /v1/rerank HTTP/1.1\r\nhost: x\r\nx-slow: ")
-            assert idle.recv(100) == b""
-
-
-def test_a_body_that_never_ends_is_a_408(serve):
-    with serve(body_timeout=0.3) as live:
-        host, port = live.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=5) as slow_one:
-            slow_one.sendall(b"POST /v1/rerank HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
-            assert b"408" in slow_one.recv(100)
-
-
-def test_a_prefix_of_the_operators_is_taken_off(serve):
-    with serve(url_prefix="/search/ranker") as live:
-        assert live.post("/search/ranker/v1/rerank", BODY).status_code == 200
-        assert live.post("/v1/rerank", BODY).status_code == 200

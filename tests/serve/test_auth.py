@@ -8,7 +8,7 @@ import time
 import pytest
 
 from crossrank.errors import InputError
-from crossrank.serve.auth import Keys, Rates, charge
+from crossrank.serve.auth import Keys, Rates
 from crossrank.serve.problems import Problem
 
 
@@ -65,23 +65,31 @@ def test_a_caller_s_name_is_not_its_key():
 def test_an_allowance_refills_evenly(monkeypatch):
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    rates = Rates(60, 600)
+    allowance = Rates(60, 600).of("x")
     for _ in range(60):
-        charge(rates.take("x"), 5)
+        allowance.take()
+        allowance.charge(5)
     with pytest.raises(Problem) as caught:
-        rates.take("x")
+        allowance.take()
     assert caught.value.retry_after == pytest.approx(1)
     now += 1.1
-    charge(rates.take("x"), 5000)
+    allowance.take()
+    allowance.charge(5000)
     now += 10
     with pytest.raises(Problem, match="tokens a minute"):
-        rates.take("x")
+        allowance.take()
     now += 600
-    assert rates.take("x").headers()["X-RateLimit-Remaining-Tokens"] == "600"
+    allowance.take()
+    assert allowance.headers() == {
+        "X-RateLimit-Limit-Requests": "60",
+        "X-RateLimit-Remaining-Requests": "59",
+        "X-RateLimit-Limit-Tokens": "600",
+        "X-RateLimit-Remaining-Tokens": "600",
+    }
 
 
 def test_so_many_addresses_are_remembered_and_no_more():
     rates = Rates(5, None)
     for number in range(12_000):
-        rates.take(f"10.0.{number // 256}.{number % 256}")
+        rates.of(f"10.0.{number // 256}.{number % 256}")
     assert len(rates.callers) == 10_000

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,38 +18,9 @@ import pytest
 from crossrank import InputError, ModelNotFound, Reranker
 from crossrank.serve.app import Service
 from crossrank.serve.options import ServeOptions, Source, read_source
-from tests.serve.conftest import until
+from tests.serve.conftest import answers, client, free_port, started, until
 
-ROOT = Path(__file__).resolve().parents[2]
 LARGE = {"query": "the river", "documents": ["a fox by the river " * 20] * 200}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-@contextmanager
-def started(*arguments: str, **environment: str) -> Iterator[subprocess.Popen]:
-    command = [sys.executable, "-m", "crossrank", "serve", *arguments]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def answers(client: httpx.Client, path: str = "/ready") -> int:
-    try:
-        return client.get(path).status_code
-    except httpx.TransportError:
-        return 0
-
-
-def client(port: int) -> httpx.Client:
-    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
 
 
 def test_sigterm_under_load_loses_no_accepted_request(folder):
@@ -130,6 +97,10 @@ def test_a_unix_socket_will_do(folder, tmp_path):
         ({"ssl_keyfile": "key.pem"}, InputError, "needs both"),
         ({"deadline": 0.0}, InputError, "more than 0 seconds"),
         ({"max_documents": 0}, InputError, "1 or more"),
+        ({"requests_per_minute": 0}, InputError, "1 or more"),
+        ({"drain_timeout": -1.0}, InputError, "0 seconds or more"),
+        ({"log_level": "loud"}, InputError, "debug, info, warning, error"),
+        ({"ssl_keyfile": "no.pem", "ssl_certfile": "no.pem"}, InputError, "no such file"),
         ({"max_length": 3}, InputError, "no room"),
     ],
 )

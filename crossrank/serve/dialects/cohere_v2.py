@@ -26,7 +26,12 @@ REQUEST = s.body(
     max_tokens_per_doc=s.maybe({"type": "integer", "minimum": 1}),
     priority=s.maybe({"type": "integer", "minimum": 0, "maximum": 999}),
     relevant_spans=s.maybe(
-        s.body(["mode"], mode={"enum": ["enabled", "disabled"]}, threshold=s.NUMBER, max_spans=s.INDEX)
+        s.body(
+            ["mode"],
+            mode={"enum": ["enabled", "disabled"]},
+            threshold=s.NUMBER,
+            max_spans=s.maybe({"type": "integer", "minimum": 1}),
+        )
     ),
 )
 RESPONSE = cohere.RESPONSE
@@ -71,6 +76,7 @@ def _threshold(asked: object) -> float | None:
     mode = (options.string("mode") or "").lower()
     if mode not in ("enabled", "disabled"):
         raise field_problem("relevant_spans.mode", "should be enabled or disabled", asked.get("mode"))
+    options.count("max_spans")  # at least one span is allowed, and no document has more here
     return float(options.real("threshold", THRESHOLD)) if mode == "enabled" else None
 
 
