@@ -18,7 +18,7 @@ from typing import Any
 from crossrank.errors import CheckpointError, ModelError
 from crossrank.reranker import sigmoid
 
-__all__ = ["FILE", "METHODS", "Calibration", "read_calibration", "weights_hash", "write_calibration"]
+__all__ = ["FILE", "METHODS", "Calibration", "files_hash", "read_calibration", "weights_hash", "write_calibration"]
 
 FILE = "calibration.json"
 METHODS = ("temperature", "platt", "isotonic")
@@ -94,6 +94,21 @@ def weights_hash(folder: Path, weights: Sequence[str]) -> str:
     sha = hashlib.sha256()
     for name in weights:
         with (folder / name).open("rb") as file:
+            while block := file.read(1 << 20):
+                sha.update(block)
+    return sha.hexdigest()
+
+
+def files_hash(folder: Path) -> str:
+    """SHA-256 over the names and contents of a model's files; documentation and calibration change no logit."""
+    sha = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in inside.parts)
+        if not path.is_file() or hidden or path.suffix == ".md" or path.name == FILE:
+            continue
+        sha.update(f"{inside.as_posix()}\0".encode())
+        with path.open("rb") as file:
             while block := file.read(1 << 20):
                 sha.update(block)
     return sha.hexdigest()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from crossrank.calibration import files_hash
 from crossrank.errors import InputError, MissingExtra, need
-from crossrank.evaluate.systems import Judge, Judged, System, files_hash
+from crossrank.evaluate.systems import Judge, Judged, System
 
 __all__ = ["KINDS", "biencoder", "crossencoder", "flashrank"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -21,22 +20,11 @@ import numpy as np
 from crossrank.errors import InputError
 from crossrank.evaluate.collections import Collection
 from crossrank.evaluate.runs import Run, in_order, read_run
+from crossrank.words import K1, B, words
 
-__all__ = ["BM25", "FirstStage", "retrieve", "words"]
+__all__ = ["BM25", "FirstStage", "retrieve"]
 
-K1, B = 1.2, 0.75  # Lucene's own
-RULES = "1"  # goes into every cached index's name: change it when words() changes
-
-WORD = re.compile(r"\w+")
-# Scripts that are written without spaces: Thai, Lao, Myanmar, Khmer, kana, bopomofo, ideographs.
-DENSE = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u312f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f]+"
-)
-# Lucene's list for English.
-STOP = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
-    "to was will with".split()
-)
+RULES = "1"  # goes into every cached index's name: change it when words.py changes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,20 +73,6 @@ def retrieve(
     seconds = time.perf_counter() - started
     key = hashlib.sha256(f"{content} {top_k} {inject_relevant}".encode()).hexdigest()
     return FirstStage(name, key, run, seconds)
-
-
-def words(text: str) -> list[str]:
-    """Lower-cased words, unstemmed, without English stop words; character pairs where a script has no spaces."""
-    found = []
-    for word in WORD.findall(text.lower()):
-        start = 0
-        for dense in DENSE.finditer(word):
-            found.append(word[start : dense.start()])
-            run = dense.group()
-            found.extend(run[i : i + 2] for i in range(max(1, len(run) - 1)))
-            start = dense.end()
-        found.append(word[start:])
-    return [word for word in found if word and word not in STOP]
 
 
 class BM25:

@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from crossrank.calibration import FILE as CALIBRATION
+from crossrank.calibration import files_hash
 from crossrank.errors import InputError
 from crossrank.hub import find
 from crossrank.reranker import Reranker
 from crossrank.scorer import DTYPES
 from crossrank.windows import Limits
 
-__all__ = ["Judged", "System", "files_hash", "open_system"]
+__all__ = ["Judged", "System", "open_system"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +99,3 @@ def _crossrank(spec: str, device: str | None, limits: Limits) -> System:
     key = f"crossrank {__version__} {digest} {dtype} {device} {limits.max_length} {limits.max_query} {limits.overlap}"
     label = f"{Path(name).name} {dtype or 'default'}".removesuffix(" default")
     return System(label, key, "logit", card | {"dtype": dtype or "default", "device": device or "default"}, load)
-
-
-def files_hash(folder: Path) -> str:
-    """SHA-256 over the names and contents of a model's files; documentation and calibration change no logit."""
-    sha = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if not path.is_file() or hidden or path.suffix == ".md" or path.name == CALIBRATION:
-            continue
-        sha.update(f"{inside.as_posix()}\0".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                sha.update(block)
-    return sha.hexdigest()

@@ -1,37 +1,17 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from crossrank.errors import InputError
 from crossrank.evaluate.collections import open_collection
-from crossrank.evaluate.first_stage import BM25, retrieve, words
+from crossrank.evaluate.first_stage import BM25, retrieve
+from crossrank.words import words
 from tests.evaluate.worlds import DOCUMENTS, write_beir
 
 
 @pytest.fixture
 def world(tmp_path):
     return open_collection(str(write_beir(tmp_path / "world", candidates={"q1": ["d2", "d1"], "q2": ["d4", "d2"]})))
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("The Blue-Whale, 30m!", ["blue", "whale", "30m"]),
-        ("東大寺の仏像", ["東大", "大寺", "寺の", "の仏", "仏像"]),
-        ("iPhone用ケース", ["iphone", "用ケ", "ケー", "ース"]),
-        ("寺", ["寺"]),
-        ("", []),
-    ],
-)
-def test_words_are_lowered_stopped_and_paired_where_there_are_no_spaces(text, expected):
-    assert words(text) == expected
-
-
-@given(st.text())
-def test_any_text_has_words_without_blanks(text):
-    assert all(word and not word.isspace() for word in words(text))
 
 
 def test_bm25_finds_the_documents_that_share_a_word_and_no_others(world):

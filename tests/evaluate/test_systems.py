@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from crossrank import InputError, Limits, ModelNotFound, Reranker
-from crossrank.evaluate.systems import files_hash, open_system
+from crossrank.calibration import files_hash
+from crossrank.evaluate.systems import open_system
 from tests.evaluate.worlds import write_model
 
 
