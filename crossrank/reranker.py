@@ -24,7 +24,7 @@ from crossrank.errors import InputError
 from crossrank.hub import find
 from crossrank.inputs import Input, Pair, Text, read_documents, read_pair, read_side
 from crossrank.ranking import Hit, Ranking, Usage, best_first
-from crossrank.scorer import BUDGETS, Scorer, place
+from crossrank.scorer import Scorer, default_budget, place
 from crossrank.windows import Limits, best, capacity, windows
 
 __all__ = ["Prepared", "Reranker", "sigmoid"]
@@ -60,8 +60,9 @@ class Reranker:
         model, target, self.dtype = place(checkpoint.model, device, dtype)
         self.checkpoint = checkpoint
         self.device = str(target)
-        self.limits = limits.within(checkpoint.max_length, BUDGETS[target.type])
-        self.scorer = Scorer(model, target, self.limits.budget or BUDGETS[target.type])
+        budget = limits.budget or default_budget(target)
+        self.limits = limits.within(checkpoint.max_length, budget)
+        self.scorer = Scorer(model, target, budget)
 
     @classmethod
     def load(

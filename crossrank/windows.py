@@ -19,7 +19,8 @@ class Limits:
 
     max_length: a pair with its special tokens. max_query: a query with its own two special tokens; the rest of a
     longer query is cut off, and the ranking says so; at most half of max_length. overlap: tokens that neighbouring
-    windows of a long document share, at most a quarter of a window. budget: tokens in one batch; what bounds memory.
+    windows of a long document share, at most a quarter of a window. budget: tokens computed at a time; what bounds
+    memory. A CPU's threads divide it among themselves.
     """
 
     max_length: int | None = None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
 from crossrank import DeviceError, Limits, ModelError, Reranker
 from crossrank.batch import Filled
-from crossrank.scorer import BUDGETS, DTYPES, Scorer, place
+from crossrank.scorer import CORE_TOKENS, DTYPES, LEAST_TOKENS, Scorer, place
 from tests.checkpoints import RECIPES, bert, load, tiny
 from tests.oracles import encoded
 from tests.vocabularies import letters
@@ -57,6 +59,47 @@ def batches(reranker: Reranker, sequences: list[Filled]) -> list[tuple[int, ...]
     finally:
         hook.remove()
     return seen
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_batches_side_by_side_score_as_one_after_another():
+    model = tiny("bert").scorer.model
+    alone, beside = (Scorer(model, torch.device("cpu"), budget) for budget in (64, 3 * LEAST_TOKENS))
+    assert (alone.workers, beside.workers) == (1, 3)
+    sequences = encoded(tiny("bert"), PAIRS)
+    np.testing.assert_allclose(beside.logits(sequences), alone.logits(sequences), atol=1e-5, rtol=0)
+    progress = []
+    beside.logits(sequences, lambda done, total: progress.append((done, total)))
+    assert len(progress) >= 3
+    assert progress[-1] == (len(PAIRS), len(PAIRS))
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_workers_leave_the_threads_of_others_alone():
+    scorer = load(bert()).scorer
+    used = []
+    scorer.model.register_forward_pre_hook(lambda *_: used.append(torch.get_num_threads()))
+    scorer.logits(encoded(tiny("bert"), PAIRS))
+    assert set(used) == {1}
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(torch.get_num_threads).result() == 3
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_an_error_in_a_worker_reaches_the_caller():
+    scorer = load(bert()).scorer
+    scorer.model.register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        scorer.logits(encoded(tiny("bert"), PAIRS))
 
 
 def test_progress_counts_up_to_the_total():
@@ -109,7 +152,7 @@ def test_a_reranker_says_what_it_runs_in(dtype):
 
 def test_float32_is_the_precision_of_a_cpu():
     assert tiny("bert").dtype == "float32"
-    assert tiny("bert").scorer.budget == BUDGETS["cpu"]
+    assert tiny("bert").scorer.budget == CORE_TOKENS * torch.get_num_threads()
 
 
 @pytest.mark.parametrize("device", ["tpu", "cpu:x", "gpu 0"])

@@ -53,7 +53,7 @@ MaxQuery = Annotated[
 ]
 Overlap = Annotated[int, typer.Option("--overlap", metavar="TOKENS", help="That windows of a long document share.")]
 Budget = Annotated[
-    int | None, typer.Option("--budget", metavar="TOKENS", help="In a batch: what bounds memory; default: by device.")
+    int | None, typer.Option("--budget", metavar="TOKENS", help="At a time: what bounds memory; default: by device.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on a terminal too; in a pipe it is JSON anyway.")]
 Input = Annotated[

@@ -50,10 +50,12 @@ def command(
 
 
 def _facts(checkpoint: Checkpoint) -> list[Fact]:
-    from crossrank.scorer import BUDGETS
+    import torch
+
+    from crossrank.scorer import default_budget
     from crossrank.windows import Limits
 
-    limits = Limits().within(checkpoint.max_length, BUDGETS["cpu"])
+    limits = Limits().within(checkpoint.max_length, default_budget(torch.device("cpu")))
     facts: list[Fact] = [
         ("folder", str(checkpoint.folder), "as found"),
         ("architecture", checkpoint.architecture, "config.json and tensors"),
