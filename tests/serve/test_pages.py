@@ -97,6 +97,34 @@ def test_a_person_ranks_highlights_copies_and_reads_errors(live, tmp_path):
 
 
 @pytest.mark.browser
+def test_a_narrow_screen_needs_no_sideways_scrolling(live):
+    playwright_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or pytest.skip("no chromium")
+    with playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        page = browser.new_page(viewport={"width": 360, "height": 740})
+        page.goto(live.url)
+        page.wait_for_selector("#results li:nth-child(9)")
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        browser.close()
+
+
+@pytest.mark.browser
+def test_the_request_to_copy_has_a_key_where_one_is_needed(serve):
+    playwright_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or pytest.skip("no chromium")
+    with serve(api_key=("k",)) as live, playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        page = browser.new_context(http_credentials={"username": "any", "password": "k"}).new_page()
+        page.goto(live.url)
+        page.wait_for_selector("#results li")
+        for language in ("curl", "python", "js"):
+            page.click(f"#tab-{language}")
+            assert "Bearer" in page.inner_text("#code")
+        browser.close()
+
+
+@pytest.mark.browser
 def test_the_python_that_the_page_shows_runs(live):
     playwright_api = pytest.importorskip("playwright.sync_api")
     sync_playwright, expect = playwright_api.sync_playwright, playwright_api.expect

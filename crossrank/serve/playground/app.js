@@ -20,13 +20,13 @@ const EXAMPLES = {
     ],
   },
   "A question": {
-    query: "Why is the sky blue?",
+    query: "How do bees find their way back to the hive?",
     documents: [
-      "The sea looks blue because water absorbs red light more than blue. In shallow water the sand shows through.",
-      "Sunlight is a mixture of all colours. Molecules of air scatter short waves far more than long ones, which is called Rayleigh scattering. So blue light reaches the eye from every direction.",
-      "A blue sky in the evening often means good weather on the next day. Red clouds may say so too.",
-      "Blue was a costly pigment in the Middle Ages. Painters kept it for the robes of saints.",
-      "At sunset the light travels a longer way through the air, so that most of the blue is gone and red is left.",
+      "Honey keeps for years because it holds so little water. Jars found in old tombs were still good to eat.",
+      "Bees remember landmarks and the angle of the sun. On the way home they use both, and near the hive its smell.",
+      "A hive has one queen. She may lay two thousand eggs on a day in spring.",
+      "Pigeons find their way home from hundreds of miles away. They seem to sense the magnetic field of the earth.",
+      "Wasps build their nests from chewed wood. They die in the first frost.",
     ],
   },
   "Tools": {
@@ -43,6 +43,7 @@ const EXAMPLES = {
 
 const SHOWN_PASSAGES = 10; // documents whose sentences are ranked for the highlight
 let turn = 0;
+let keyed = false; // whether the server asks for a key
 let language = "curl";
 let timer;
 
@@ -75,13 +76,15 @@ function snippets(body) {
   const json = JSON.stringify(body, null, 2);
   const quoted = json.replaceAll("'", "'\\''");
   return {
-    curl: `curl ${url} \\\n  -H 'Content-Type: application/json' \\\n  -d '${quoted}'`,
+    curl: `curl ${url} \\\n` + (keyed ? `  -H "Authorization: Bearer $KEY" \\\n` : "") +
+      `  -H 'Content-Type: application/json' \\\n  -d '${quoted}'`,
     python: `import json\nimport urllib.request\n\nbody = json.loads(r"""${json.replaceAll('"""', '\\u0022""')}""")\n` +
-      `request = urllib.request.Request(\n    "${url}", json.dumps(body).encode(), {"Content-Type": "application/json"}\n)\n` +
+      `headers = {"Content-Type": "application/json"${keyed ? ', "Authorization": "Bearer KEY"' : ""}}\n` +
+      `request = urllib.request.Request("${url}", json.dumps(body).encode(), headers)\n` +
       `with urllib.request.urlopen(request) as response:\n    for hit in json.load(response)["results"]:\n` +
       `        print(f"{hit['relevance_score']:.3f}", body["documents"][hit["index"]])`,
     js: `const body = ${json};\nconst response = await fetch("${url}", {\n  method: "POST",\n` +
-      `  headers: { "Content-Type": "application/json" },\n  body: JSON.stringify(body),\n});\n` +
+      `  headers: { "Content-Type": "application/json"${keyed ? ', "Authorization": "Bearer KEY"' : ""} },\n  body: JSON.stringify(body),\n});\n` +
       `const { results } = await response.json();\nfor (const hit of results) {\n` +
       `  console.log(hit.relevance_score.toFixed(3), body.documents[hit.index]);\n}`,
   };
@@ -211,6 +214,7 @@ function example(name) {
 }
 
 async function models() {
+  keyed = (await (await fetch(base + "v1/cluster/auth")).json()).auth;
   const response = await fetch(base + "v1/models");
   const { data } = await response.json();
   $("model").replaceChildren(
