@@ -27,7 +27,7 @@ from crossrank.errors import InputError
 from crossrank.lines import numbered
 from crossrank.rendering import render_document
 
-__all__ = ["BUFFER", "Record", "Source", "as_row", "mix", "read_record", "read_records", "read_rows"]
+__all__ = ["BUFFER", "SHAPING", "Record", "Source", "as_row", "mix", "read_record", "read_records", "read_rows"]
 
 # Lines of one source that are shuffled among each other: some megabytes, for lines of the usual kilobyte or two.
 BUFFER = 4096
