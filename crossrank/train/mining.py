@@ -102,7 +102,7 @@ def mine(
 
 
 def sample(out: Path, count: int = 3, negatives: int = 3) -> list[tuple[str, list[str], list[str]]]:
-    """The first queries of a mined file with their positives and the first of their last-added negatives."""
+    """The first queries of a mined file with their positives and the first of their negatives."""
     shown = []
     for record in islice(read_records(out), count):
         others = [text for text, label in zip(record.documents, record.labels, strict=True) if label <= 0]
