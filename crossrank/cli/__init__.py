@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": ("crossrank.cli.verify", "Compare a model on this machine with its float32 reference, or with logits."),
     "evaluate": ("crossrank.cli.evaluate", "Measure ranking quality on judged collections."),
     "calibrate": ("crossrank.cli.calibrate", "Fit scores to labels, so that a threshold means something."),
+    "trim": ("crossrank.cli.trim", "Write a smaller copy of a model: without the vocabulary that no text needs."),
     "serve": ("crossrank.cli.serve", "Answer rerank requests over HTTP."),
 }
 
