@@ -28,7 +28,8 @@ class Checkpoint:
     """A model ready to score, in float32 on the CPU, and where each part of it came from.
 
     architecture: the file under crossrank/models. settings: what of config.json the forward pass uses.
-    stored: the dtypes of the tensors on disk. weights: the files they were read from.
+    stored: the dtypes of the tensors on disk. weights: the files they were read from. usual_length: tokens of a pair
+    that its tokenizer_config.json asks for; max_length, where it asks for none or more.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Checkpoint:
     parameters: int
     stored: tuple[str, ...]
     weights: tuple[str, ...]
+    usual_length: int
 
     @property
     def max_length(self) -> int:
@@ -85,7 +87,21 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         parameters=parameters,
         stored=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()})),
         weights=weights,
+        usual_length=_usual_length(folder, int(model.max_length)),  # type: ignore[arg-type]
     )
+
+
+def _usual_length(folder: Path, max_length: int) -> int:
+    """model_max_length, which transformers writes as 10^30 where nobody chose it."""
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return max_length
+    asked = _read_object(path).get("model_max_length")
+    if asked is None:
+        return max_length
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or asked < 16:
+        raise CheckpointError(f"{path}: model_max_length should be a number of tokens, 16 or more, not {asked!r}")
+    return int(min(asked, max_length))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -95,13 +111,17 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder} is not a folder; a model is one with config.json, tokenizer.json and weights")
     if not path.is_file():
         raise CheckpointError(f"{folder} lacks config.json; a model is a folder with it, tokenizer.json and weights")
+    return _read_object(path)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        read = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path} should hold an object, not a {type(config).__name__}")
-    return config
+    if not isinstance(read, dict):
+        raise CheckpointError(f"{path} should hold an object, not a {type(read).__name__}")
+    return read
 
 
 def read_tensors(folder: Path) -> tuple[tuple[str, ...], dict[str, Tensor]]:

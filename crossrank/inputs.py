@@ -70,4 +70,5 @@ def read_pair(value: object, where: str = "pair") -> Pair:
         return Pair(read_side(value["query"], f"{where}.query"), read_side(value["document"], f"{where}.document"))
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and len(value) == 2:
         return Pair(read_side(value[0], f"{where}.query"), read_side(value[1], f"{where}.document"))
-    raise InputError(f"{where}: expected (query, document), not {type(value).__name__}")
+    count = f" of {len(value)}" if isinstance(value, (list, tuple)) else ""
+    raise InputError(f"{where}: expected (query, document), not {type(value).__name__}{count}")

@@ -30,7 +30,10 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """total_tokens: every token that went through the model. query_tokens: the query's, with its special tokens."""
+    """total_tokens: of every pair and window, also of one that equals another and is computed once.
+
+    query_tokens: the query's, with its special tokens.
+    """
 
     total_tokens: int
     query_tokens: int

@@ -1,11 +1,11 @@
 """Read this first. A Reranker turns a query and documents into a Ranking; each step is one call into the file named.
 
-    read_side, read_documents   inputs.py      people's words
-    encode                      tokens.py      ids of each side
-    windows                     windows.py     ranges of a long document that fit beside the query
-    fill                        template.py    a pair in its place among fixed tokens
-    logits                      scorer.py      planned, packed, through the model, in the caller's order
-    best, best_first            windows.py, ranking.py
+read_side, read_documents   inputs.py      people's words
+encode                      tokens.py      ids of each side
+windows                     windows.py     ranges of a long document that fit beside the query
+fill                        template.py    a pair in its place among fixed tokens
+logits                      scorer.py      planned, packed, through the model, in the caller's order
+best, best_first            windows.py, ranking.py
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Reranker:
         self.checkpoint = checkpoint
         self.device = str(target)
         budget = limits.budget or default_budget(target)
-        self.limits = limits.within(checkpoint.max_length, budget)
+        self.limits = limits.within(checkpoint.max_length, budget, checkpoint.usual_length)
         self.scorer = Scorer(model, target, budget)
 
     @classmethod

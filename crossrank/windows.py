@@ -15,7 +15,7 @@ __all__ = ["Limits", "best", "capacity", "windows"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much the model reads at once, in tokens. None means the model's own limit or the device's own default.
+    """How much the model reads at once, in tokens. None means the model's own choice or the device's.
 
     max_length: a pair with its special tokens. max_query: a query with its own two special tokens; the rest of a
     longer query is cut off, and the ranking says so; at most half of max_length. overlap: tokens that neighbouring
@@ -36,9 +36,9 @@ class Limits:
         if self.overlap < 0:
             raise InputError(f"limits: overlap must not be negative, and is {self.overlap}")
 
-    def within(self, model_length: int, budget: int) -> Limits:
+    def within(self, model_length: int, budget: int, usual_length: int | None = None) -> Limits:
         """These limits with every None filled in, for a model that reads `model_length` tokens at most."""
-        max_length = self.max_length or model_length
+        max_length = self.max_length or usual_length or model_length
         if max_length > model_length:
             raise InputError(f"limits: max_length {max_length} is more than the model's {model_length} tokens")
         max_query = self.max_query or min(512, max_length // 2)
@@ -46,9 +46,7 @@ class Limits:
             raise InputError(f"limits: max_query {max_query} must not pass half of max_length {max_length}")
         if max_query < 3 or max_length < 16:
             raise InputError(f"limits: max_length {max_length} and max_query {max_query} leave no room for text")
-        return Limits(
-            max_length=max_length, max_query=max_query, overlap=self.overlap, budget=self.budget or budget
-        )
+        return Limits(max_length=max_length, max_query=max_query, overlap=self.overlap, budget=self.budget or budget)
 
 
 def capacity(max_length: int, query: int, fixed: int) -> int:

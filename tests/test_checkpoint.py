@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from crossrank import CheckpointError
+from crossrank import CheckpointError, Limits, Reranker
 from crossrank.checkpoint import read_checkpoint, read_config, read_tensors
 from tests.checkpoints import RECIPES, bert, jina_v2, load, tiny, unplaced, xlm_roberta
 from tests.vocabularies import letters
@@ -307,3 +307,23 @@ def test_a_folder_may_be_deleted_once_it_is_loaded(tmp_path):
     checkpoint = read_checkpoint(xlm_roberta().write(tmp_path / "model"))
     shutil.rmtree(tmp_path / "model")
     assert np.isfinite([p.sum().item() for p in checkpoint.model.parameters()]).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "usual"),
+    [(None, 512), ({}, 512), ({"model_max_length": 256}, 256), ({"model_max_length": 1e30}, 512)],
+)
+def test_a_pair_has_the_tokens_that_the_tokenizer_asks_for_unless_limits_say_otherwise(tmp_path, settings, usual):
+    folder = bert().write(tmp_path / "model")
+    if settings is not None:
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert Reranker.load(folder, device="cpu").limits.max_length == usual
+    assert Reranker.load(folder, device="cpu", limits=Limits(max_length=400)).limits.max_length == 400
+
+
+@pytest.mark.parametrize("asked", ["512", True, 3])
+def test_a_tokenizer_that_asks_for_nonsense_is_refused(tmp_path, asked):
+    folder = bert().write(tmp_path / "model")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": asked}))
+    with pytest.raises(CheckpointError, match="model_max_length should be a number of tokens, 16 or more"):
+        read_checkpoint(folder)
