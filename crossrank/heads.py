@@ -18,4 +18,6 @@ class TanhHead(nn.Module):
         self.out = nn.Linear(width, 1)
 
     def forward(self, x: Float[Tensor, "pairs width"]) -> Float[Tensor, " pairs"]:
-        return self.out(torch.tanh(self.dense(x.float()))).squeeze(-1)
+        # Autocast, under which half-precision training runs, would take the products to half precision again.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.out(torch.tanh(self.dense(x.float()))).squeeze(-1)

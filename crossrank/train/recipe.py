@@ -1,0 +1,240 @@
+"""A recipe: a TOML file -> frozen dataclasses. What a recipe may say is what these fields are; all else is an error.
+
+    base = "mini-en"                      # a folder, a bundled name or a hub name
+    seed = 7
+
+    [[dev]]                               # what is measured before, between and after the stages
+    path = "dev.jsonl"
+
+    [[stage]]
+    name = "labels"
+    loss = "list_net"
+    steps = 300
+    [[stage.source]]
+    path = "train.jsonl"
+
+Paths are relative to `data`, and that to the recipe's folder.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from crossrank.errors import InputError
+from crossrank.train.lora import Lora
+from crossrank.train.losses import LOSSES
+
+__all__ = ["SCHEDULES", "Dev", "Mixed", "Monitoring", "Recipe", "Stage", "read_recipe"]
+
+SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
+PRECISIONS = ("float32", "bfloat16")
+SAVED = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixed:
+    """One file of a stage's data, and its weight among the stage's files."""
+
+    path: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dev:
+    """Judged queries that are measured and never trained on: a JSONL file, or a folder in BEIR layout.
+
+    top_k: BM25's candidates of a folder's queries. queries: at most so many, the first ones; 0 is all.
+    """
+
+    path: str
+    name: str = ""
+    top_k: int = 50
+    queries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One course of training over one mix of data.
+
+    target: "labels" or "scores", a teacher's logits, which are divided by `temperature`; empty is the loss's own.
+    batch: rows a step, over all processes. documents: of a query, at most. accumulate: parts in which a step is
+    computed. warmup: the part of the steps in which the rate rises. save_every: steps between what a killed run goes
+    on from. options: the loss's own settings.
+    """
+
+    name: str
+    loss: str
+    steps: int
+    source: tuple[Mixed, ...]
+    target: str = ""
+    temperature: float = 1.0
+    batch: int = 16
+    documents: int = 8
+    accumulate: int = 1
+    max_length: int | None = None
+    learning_rate: float = 2e-5
+    schedule: str = "linear"
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    max_gradient: float = 1.0
+    gradient_checkpointing: bool = False
+    save_every: int = 200
+    options: Mapping[str, float] = field(default_factory=dict)
+    lora: Lora | None = None
+
+    def __post_init__(self) -> None:
+        where = f"stage {self.name!r}"
+        _among(self.loss, tuple(LOSSES), f"{where}: loss")
+        kind = LOSSES[self.loss]
+        object.__setattr__(self, "target", self.target or kind.targets[0])
+        _among(self.target, kind.targets, f"{where}: target of {self.loss}")
+        _among(self.schedule, SCHEDULES, f"{where}: schedule")
+        for key in self.options:
+            _among(key, tuple(kind.options), f"{where}: option of {self.loss}")
+        least = {"steps": 1, "batch": 1, "accumulate": 1, "save_every": 1}
+        least["documents"] = 2 if kind.shape in ("lists", "margins") else 1
+        for key, low in least.items():
+            if getattr(self, key) < low:
+                raise InputError(f"{where}: {key} should be at least {low}, not {getattr(self, key)}")
+        for key in ("learning_rate", "temperature", "max_gradient"):
+            if not getattr(self, key) > 0:
+                raise InputError(f"{where}: {key} should be above 0, not {getattr(self, key)}")
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"{where}: warmup is a part of the steps, from 0 to 1, not {self.warmup}")
+        if self.batch % self.accumulate:
+            raise InputError(f"{where}: a batch of {self.batch} rows cannot be had in {self.accumulate} equal parts")
+        if not self.source:
+            raise InputError(f"{where} has no [[stage.source]], so nothing to learn from")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monitoring:
+    """window: steps over which a run is judged. patience: windows that a run may know no more than its labels' mean."""
+
+    window: int = 20
+    patience: int = 10
+
+    def __post_init__(self) -> None:
+        if self.window < 5 or self.patience < 1:
+            raise InputError(f"monitor: window should be at least 5 and patience 1, not {self.window}, {self.patience}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """All of a run. precision: what is computed in. save_as: how weights are written. log_to: transformers' loggers."""
+
+    base: str
+    stage: tuple[Stage, ...]
+    dev: tuple[Dev, ...] = ()
+    data: str = "."
+    seed: int = 0
+    precision: str = "float32"
+    save_as: str = "float32"
+    log_to: tuple[str, ...] = ()
+    monitor: Monitoring = Monitoring()
+
+    def __post_init__(self) -> None:
+        _among(self.precision, PRECISIONS, "precision")
+        _among(self.save_as, SAVED, "save_as")
+        names = [stage.name for stage in self.stage]
+        if not names:
+            raise InputError("a recipe needs at least one [[stage]]")
+        twice = [name for name in names if names.count(name) > 1 or not name]
+        if twice:
+            raise InputError(f"stages need names of their own; {twice[0]!r} is there twice or empty")
+
+
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe; `changes` are "key=value" or "STAGE.key=value", the value as TOML writes it or a bare word.
+
+    InputError names the key that is unknown, with the nearest that is known, or the value that will not do.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; a recipe is a TOML file, see docs/training.md")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML: {error}") from error
+    for change in changes:
+        _change(content, change)
+    return _read(Recipe, content, str(path))
+
+
+def _change(content: dict[str, Any], change: str) -> None:
+    """Apply one "--set"."""
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise InputError(f"--set {change!r}: expected KEY=VALUE or STAGE.KEY=VALUE")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    first, *rest = key.strip().split(".")
+    place: Any = content
+    if rest:
+        stages = {stage.get("name"): stage for stage in content.get("stage", []) if isinstance(stage, dict)}
+        if first in stages:
+            place, first, rest = stages[first], rest[0], rest[1:]
+        elif first != "monitor":
+            raise InputError(f"--set {change!r}: no stage {first!r}{_near(first, [*map(str, stages), 'monitor'])}")
+    for part in rest:
+        place = place.setdefault(first, {})
+        first = part
+    if not isinstance(place, dict):
+        raise InputError(f"--set {change!r}: {key.rpartition('.')[0]} has no keys of its own")
+    place[first] = value
+
+
+def _read(kind: type, content: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from a TOML table, its fields' types checked."""
+    hints = get_type_hints(kind)
+    known = {each.name: each for each in fields(kind)}
+    for key in content:
+        if key not in known:
+            raise InputError(f"{where}: unknown key {key!r}{_near(key, known)}")
+    needed = [
+        name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING
+    ]
+    missing = [name for name in needed if name not in content]
+    if missing:
+        raise InputError(f"{where}: {' and '.join(missing)} missing")
+    return kind(**{key: _value(hints[key], value, f"{where}: {key}") for key, value in content.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is types.UnionType:
+        return _value(arguments[0], value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise InputError(f"{where} should be a list, not {value!r}")
+        return tuple(_value(arguments[0], each, f"{where}[{index}]") for index, each in enumerate(value))
+    if is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise InputError(f"{where} should be a table, not {value!r}")
+        return _read(hint, value, where)
+    if hint is float or origin is not None:  # the one mapping is of numbers
+        values = value.values() if origin is not None and isinstance(value, dict) else [value]
+        if any(isinstance(each, bool) or not isinstance(each, (int, float)) for each in values):
+            raise InputError(f"{where} should be a number, not {value!r}")
+        return float(value) if hint is float else value
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        words = {int: "a whole number", str: "a string", bool: "true or false"}
+        raise InputError(f"{where} should be {words[hint]}, not {value!r}")
+    return value
+
+
+def _among(value: str, allowed: Sequence[str], what: str) -> None:
+    if value not in allowed:
+        raise InputError(f"{what} {value!r} is not known{_near(value, allowed)} (there is {', '.join(allowed)})")
+
+
+def _near(word: str, known: Any) -> str:
+    near = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+
+from crossrank.errors import InputError
+from crossrank.train.lora import Lora
+from crossrank.train.recipe import Mixed, read_recipe
+from tests.train.worlds import RECIPE
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text=RECIPE, *changes):
+        path = tmp_path / "recipe.toml"
+        path.write_text(text)
+        return read_recipe(path, changes)
+
+    return read
+
+
+def test_a_recipe_is_read_with_its_defaults(read):
+    recipe = read()
+    assert (recipe.base, recipe.seed, recipe.precision, recipe.monitor.window) == ("base", 3, "float32", 20)
+    (stage,) = recipe.stage
+    assert (stage.name, stage.target, stage.learning_rate, stage.lora) == ("labels", "labels", 1e-3, None)
+    assert stage.source == (Mixed(path="train.jsonl", weight=1.0),)
+
+
+@pytest.mark.parametrize(
+    ("change", "attribute", "value"),
+    [
+        ("seed=9", "seed", 9),
+        ("base=mini-en", "base", "mini-en"),
+        ("labels.steps=7", "stage.steps", 7),
+        ("labels.loss=mse", "stage.loss", "mse"),
+        ("labels.max_length=64", "stage.max_length", 64),
+        ("labels.lora.rank=4", "stage.lora", Lora(rank=4)),
+        ("labels.options.chunk=2", "stage.options", {"chunk": 2}),
+        ("labels.source=[{path='a', weight=2}]", "stage.source", (Mixed(path="a", weight=2.0),)),
+        ("monitor.window=40", "monitor.window", 40),
+    ],
+)
+def test_a_set_option_overrides_the_file(read, change, attribute, value):
+    recipe = read(RECIPE, change)
+    found = recipe.stage[0] if attribute.startswith("stage.") else recipe
+    for part in attribute.removeprefix("stage.").split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "complaint"),
+    [
+        (RECIPE.replace("steps", "step"), (), r"unknown key 'step'; did you mean 'steps'\?"),
+        (RECIPE, ("sed=1",), r"unknown key 'sed'; did you mean 'seed'\?"),
+        (RECIPE, ("labls.steps=1",), r"no stage 'labls'; did you mean 'labels'\?"),
+        (RECIPE, ("labels.steps=0",), "stage 'labels': steps should be at least 1, not 0"),
+        (RECIPE, ("labels.steps=many",), "steps should be a whole number, not 'many'"),
+        (RECIPE, ("labels.steps=true",), "steps should be a whole number, not True"),
+        (RECIPE, ("labels.learning_rate=0",), "learning_rate should be above 0"),
+        (RECIPE, ("labels.warmup=2",), "warmup is a part of the steps"),
+        (RECIPE, ("labels.loss=listnet",), r"loss 'listnet' is not known; did you mean 'list_net'\? \(there is "),
+        (RECIPE, ("labels.loss=lambda", "labels.target=scores"), "target of lambda 'scores' is not known"),
+        (RECIPE, ("labels.options.chnk=1",), r"option of list_net 'chnk' is not known; did you mean 'chunk'\?"),
+        (RECIPE, ("labels.options.chunk='a'",), "options should be a number"),
+        (RECIPE, ("labels.batch=9", "labels.accumulate=2"), "9 rows cannot be had in 2 equal parts"),
+        (RECIPE, ("labels.documents=1",), "documents should be at least 2, not 1"),
+        (RECIPE, ("labels.lora.rnk=1",), r"lora: unknown key 'rnk'; did you mean 'rank'\?"),
+        (RECIPE, ("labels.source=[]",), "nothing to learn from"),
+        (RECIPE, ("labels.source=x",), "source should be a list, not 'x'"),
+        (RECIPE, ("precision=half",), "precision 'half' is not known"),
+        (RECIPE, ("seed",), "expected KEY=VALUE"),
+        (RECIPE, ("seed.x=1",), "no stage 'seed'"),
+        (RECIPE, ("labels.steps.x=1",), "labels.steps has no keys of its own"),
+        (RECIPE + RECIPE[RECIPE.index("[[stage]]") :], (), "'labels' is there twice"),
+        (RECIPE.replace('base = "base"', ""), (), "base missing"),
+        ("seed = ", (), "is not TOML"),
+    ],
+)
+def test_what_will_not_do_is_named(read, text, changes, complaint):
+    with pytest.raises(InputError, match=complaint):
+        read(text, *changes)
+
+
+def test_a_recipe_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nothing\.toml is not a file"):
+        read_recipe(tmp_path / "nothing.toml")

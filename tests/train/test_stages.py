@@ -1,0 +1,180 @@
+"""Runs of whole recipes: resumed, shared by processes, saved, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from crossrank import Reranker
+from crossrank.errors import InputError
+from crossrank.train.recipe import read_recipe
+from crossrank.train.stages import BASELINE, Run, train
+from tests.train.worlds import RECIPE, toy_lines, write_lines, write_world
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SECOND = """
+[[stage]]
+name = "teacher"
+loss = "margin_mse"
+steps = 10
+batch = 8
+documents = 4
+learning_rate = 1e-4
+[[stage.source]]
+path = "train.jsonl"
+"""
+
+
+def run(folder, *changes, text=RECIPE, into="out", **options):
+    if not (folder / "recipe.toml").exists():
+        write_world(folder, text)
+    said = []
+    recipe = read_recipe(folder / "recipe.toml", changes)
+    scores = train(Run(recipe, folder, folder / into, ("crossrank", "train"), True), say=said.append, **options)
+    return scores, said
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def child(folder, *arguments, launcher=("-m", "crossrank")):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, *launcher, "train", str(folder / "recipe.toml"), "--cpu", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def test_stages_run_in_order_and_the_baseline_is_measured_first(tmp_path):
+    scores, said = run(tmp_path, text=RECIPE + SECOND)
+    assert list(scores) == [BASELINE, "labels", "teacher"]
+    assert scores["labels"]["dev"] > scores[BASELINE]["dev"] + 0.2
+    assert said[0] == f"before training: nDCG@10 dev {scores[BASELINE]['dev']:.4f}"
+    gain = scores["teacher"]["dev"] - scores[BASELINE]["dev"]
+    assert said[-2] == f"after teacher: nDCG@10 dev {scores['teacher']['dev']:.4f} ({gain:+.4f})"
+    ranking = Reranker.load(tmp_path / "out", device="cpu").rank("what is", ["the capital of france", "a fox is red"])
+    assert ranking.hits[0].index == 1
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"base", "dev.jsonl", "out", "recipe.toml", "train.jsonl"}
+
+
+def test_a_killed_run_goes_on_to_the_same_weights_bit_by_bit(tmp_path):
+    changes = ("labels.steps=90", "labels.save_every=10", "labels.loss=multiple_negatives")
+    write_world(tmp_path)
+    process = child(tmp_path, "--into", str(tmp_path / "killed"), *(f"--set={change}" for change in changes))
+    marks = tmp_path / "killed.training" / "1-labels" / "checkpoints"
+    while not list(marks.glob("checkpoint-*/complete")):
+        assert process.poll() is None, process.stdout.read().decode()
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "killed").exists()
+    _, said = run(tmp_path, *changes, into="killed")
+    assert any(line.startswith("labels: going on from step ") for line in said)
+    run(tmp_path, *changes, into="whole")
+    whole = weights(tmp_path / "whole")
+    for name, tensor in weights(tmp_path / "killed").items():
+        assert torch.equal(tensor, whole[name]), name
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tmp_path):
+    """Over gloo. Key biases apart: their gradient is zero but for rounding, of which Adam makes a step."""
+    run(tmp_path, into="one")
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29613", "-m", "crossrank")
+    process = child(tmp_path, "--into", str(tmp_path / "two"), launcher=launcher)
+    output = process.communicate()[0].decode()
+    assert process.returncode == 0, output
+    one, two = (json.loads((tmp_path / name / "training.json").read_text()) for name in ("one", "two"))
+    assert two["machine"]["processes"] == 2
+    assert two["score"] == pytest.approx(one["score"], abs=1e-6)
+    expected = weights(tmp_path / "one")
+    for name, tensor in weights(tmp_path / "two").items():
+        if ".key.bias" not in name:
+            torch.testing.assert_close(tensor, expected[name], atol=1e-4, rtol=0, msg=name)
+
+
+def test_a_checkpoint_that_was_being_written_is_not_gone_on_from(tmp_path):
+    from crossrank.train.trainer import latest_checkpoint
+
+    for step, complete in ((8, True), (16, True), (24, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if complete:
+            (tmp_path / f"checkpoint-{step}" / "complete").touch()
+    assert latest_checkpoint(tmp_path).name == "checkpoint-16"
+    assert latest_checkpoint(tmp_path / "nothing") is None
+
+
+def test_the_run_card_says_how_the_model_came_about(tmp_path):
+    scores, _ = run(tmp_path, "labels.steps=12")
+    card = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert card["recipe"]["stage"][0]["steps"] == 12
+    assert card["scores"] == scores
+    assert card["score"] == scores["labels"]["mean"]
+    assert card["command"] == "crossrank train"
+    assert card["data"].keys() == {"train.jsonl"}
+    assert {"torch", "sentence-transformers", "crossrank"} <= card["versions"].keys()
+
+
+def test_a_better_model_is_not_overwritten_unless_asked_to(tmp_path):
+    run(tmp_path)
+    kept = weights(tmp_path / "out")["classifier.weight"]
+    with pytest.raises(InputError, match=r"out stays: it scores .*, and this run .* --force puts it there"):
+        run(tmp_path, "labels.steps=1", "labels.learning_rate=1e-7")
+    assert torch.equal(weights(tmp_path / "out")["classifier.weight"], kept)
+    run(tmp_path, "labels.steps=1", "labels.learning_rate=1e-7", force=True)
+    assert not torch.equal(weights(tmp_path / "out")["classifier.weight"], kept)
+    scores, _ = run(tmp_path)
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["scores"] == scores
+
+
+def test_a_model_measured_on_other_queries_is_not_overwritten_either(tmp_path):
+    run(tmp_path, "labels.steps=1")
+    write_lines(tmp_path / "dev.jsonl", toy_lines(10, seed=7))
+    with pytest.raises(InputError, match="not measured on the same dev sets"):
+        run(tmp_path)
+
+
+def test_a_folder_without_a_card_is_left_alone_before_anything_is_trained(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=r"out is there already, and has no training\.json"):
+        run(tmp_path)
+    with pytest.raises(InputError, match="is the base model itself"):
+        run(tmp_path, into="base")
+
+
+def test_the_state_of_another_recipe_is_not_gone_on_with(tmp_path):
+    write_world(tmp_path)
+    state = tmp_path / "out.training"
+    state.mkdir()
+    (state / "recipe.json").write_text('{"seed": 1}')
+    with pytest.raises(InputError, match="holds a run of another recipe .*seed.* differ.; --restart throws it away"):
+        run(tmp_path)
+    run(tmp_path, "labels.steps=1", restart=True)
+    assert (tmp_path / "out").is_dir()
+
+
+def test_lora_learns_and_is_merged(tmp_path):
+    scores, _ = run(tmp_path, "labels.lora.rank=4", "labels.learning_rate=1e-2", "labels.steps=60")
+    assert scores["labels"]["dev"] > 0.95
+    base, trained = weights(tmp_path / "base"), weights(tmp_path / "out")
+    assert base.keys() == trained.keys()
+    changed = {name for name in base if not torch.equal(base[name], trained[name])}
+    assert "bert.encoder.layer.0.intermediate.dense.weight" in changed
+    assert "bert.embeddings.word_embeddings.weight" not in changed
+
+
+def test_a_batch_in_parts_with_recomputed_activations_is_saved_in_half_precision(tmp_path):
+    changes = ("labels.accumulate=2", "labels.gradient_checkpointing=true", "save_as=float16")
+    scores, _ = run(tmp_path, *changes, into="parts")
+    plain, _ = run(tmp_path, into="plain")
+    assert scores["labels"]["dev"] == pytest.approx(plain["labels"]["dev"], abs=0.01)
+    assert Reranker.load(tmp_path / "parts", device="cpu").checkpoint.stored == ("float16",)
