@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": ("crossrank.cli.evaluate", "Measure ranking quality on judged collections."),
     "calibrate": ("crossrank.cli.calibrate", "Fit scores to labels, so that a threshold means something."),
     "trim": ("crossrank.cli.trim", "Write a smaller copy of a model: without the vocabulary that no text needs."),
+    "train": ("crossrank.cli.train", "Train a model by a recipe, resumable."),
     "serve": ("crossrank.cli.serve", "Answer rerank requests over HTTP."),
 }
 
