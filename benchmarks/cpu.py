@@ -26,10 +26,10 @@ from typing import NamedTuple
 
 from benchmarks.machine import Others, Shape, commit, cores, gemm_peak, machine, versions
 from benchmarks.ndcg import quality
-from benchmarks.peers import ENGINES, Material, Score, Setting, absent
+from benchmarks.peers import ENGINES, LENGTH, Material, Score, Setting, absent
 from benchmarks.probe import probe
 from benchmarks.report import Line, Report, markdown
-from crossrank import Reranker
+from crossrank import Limits, Reranker
 from crossrank.hub import find
 
 HERE = Path(__file__).parent
@@ -161,7 +161,7 @@ def ground(folder: Path, texts: list[str]) -> tuple[list[int], Shape, list[float
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    reranker = Reranker.load(folder, device="cpu")
+    reranker = Reranker.load(folder, device="cpu", limits=Limits(max_length=LENGTH))
     hits = sorted(reranker.rank(QUERY, texts), key=lambda hit: hit.index)
     if any(hit.windows > 1 for hit in hits):
         raise SystemExit(f"{folder}: a document does not fit beside the query; engines would read different tokens")

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["ENGINES", "Engine", "Material", "Setting", "absent"]
+__all__ = ["ENGINES", "LENGTH", "Engine", "Material", "Setting", "absent"]
+
+LENGTH = 512  # tokens of a pair, for every engine: more than any has, so that all read the same
 
 Score = Callable[[str, Sequence[str]], list[float]]
 
@@ -60,10 +62,10 @@ def _crossrank(dtype: str) -> Callable[[Material, Setting], Score]:
     def opened(material: Material, setting: Setting) -> Score:
         import torch
 
-        from crossrank import Reranker
+        from crossrank import Limits, Reranker
 
         torch.set_num_threads(material.threads)
-        reranker = Reranker.load(material.folder, device="cpu", dtype=dtype)
+        reranker = Reranker.load(material.folder, device="cpu", dtype=dtype, limits=Limits(max_length=LENGTH))
 
         def score(query: str, documents: Sequence[str]) -> list[float]:
             logits = [0.0] * len(documents)
@@ -85,7 +87,11 @@ def _sentence_transformers(dtype: str) -> Callable[[Material, Setting], Score]:
         # The dtype is named because it would otherwise be that of the file, and float16 is slow on a CPU. Attention is
         # SDPA, its own choice. predict() sorts by length and pads to the longest of each batch.
         model = CrossEncoder(
-            str(material.folder), device="cpu", local_files_only=True, model_kwargs={"dtype": getattr(torch, dtype)}
+            str(material.folder),
+            device="cpu",
+            max_length=LENGTH,
+            local_files_only=True,
+            model_kwargs={"dtype": getattr(torch, dtype)},
         )
         logit = torch.nn.Identity()
 
@@ -116,7 +122,7 @@ def _onnxruntime(material: Material, setting: Setting) -> Score:
     session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     tokenizer = tokenizers.Tokenizer.from_file(str(material.exports / setting.graph / "tokenizer.json"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length=512)
+    tokenizer.enable_truncation(max_length=LENGTH)
     size = setting.batch
 
     def score(query: str, documents: Sequence[str]) -> list[float]:
