@@ -29,6 +29,9 @@ COMMANDS = {
     "evaluate": ("crossrank.cli.evaluate", "Measure ranking quality on judged collections."),
     "calibrate": ("crossrank.cli.calibrate", "Fit scores to labels, so that a threshold means something."),
     "trim": ("crossrank.cli.trim", "Write a smaller copy of a model: without the vocabulary that no text needs."),
+    "mine": ("crossrank.cli.mine", "Add hard negatives to training data."),
+    "teach": ("crossrank.cli.teach", "Write a teacher's scores into training data."),
+    "student": ("crossrank.cli.student", "Build a smaller model out of a teacher's weights."),
     "train": ("crossrank.cli.train", "Train a model by a recipe, resumable."),
     "serve": ("crossrank.cli.serve", "Answer rerank requests over HTTP."),
 }
