@@ -1,12 +1,11 @@
 """Serving measured on loopback: throughput as a share of the library's own, latency, fairness, overload, and a soak.
 
-    python benchmarks/serve.py                    throughput and latency at 1, 8 and 64 clients, fairness, overload
-    python benchmarks/serve.py --soak 600         the same, and ten minutes of mixed load with memory watched
-    python benchmarks/serve.py --seconds 2 --clients 1 8
-    python benchmarks/serve.py --peer http://127.0.0.1:7997/rerank     another server too, at the same clients
+    python -m benchmarks.serve                         throughput and latency at 1, 8 and 64 clients, fairness, overload
+    python -m benchmarks.serve --soak 600              and ten minutes of mixed load with the server's memory watched
+    python -m benchmarks.serve --infinity .infinity/bin/infinity_emb      and infinity-emb at the same clients
 
-It starts its own server on a free port, sends bounded load to it from one process of asyncio clients, writes a table
-and stops. The load generator shares the machine with the server; its own cost is in every number.
+It starts its own servers on free ports, sends them bounded load, prints tables and stops them. Between the servers the
+library itself ranks the same requests: a row's share is of the mean of the runs before and after it.
 """
 
 from __future__ import annotations
@@ -14,252 +13,236 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import platform
-import random
+import os
 import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import httpx
 
+from benchmarks import loads
+from benchmarks.loads import Fairness, Overload, Soak, Throughput, percentile
+from benchmarks.machine import Others, commit, cores, machine, versions
 from crossrank import Reranker
-
-WORDS = (
-    "the of a river mountain city people water time light history science music number small great early house "
-    "system energy market language paper engine winter road animal garden school music colour"
-).split()
-SMALL, LARGE = 5, 1000
+from crossrank.hub import find
 
 
-def request(seed: int, documents: int) -> dict:
-    """A query of 8 words and documents of 20 to 120."""
-    chance = random.Random(seed)
-    texts = [" ".join(chance.choices(WORDS, k=chance.randrange(20, 120))) for _ in range(documents)]
-    return {"query": " ".join(chance.choices(WORDS, k=8)), "documents": texts, "return_documents": False}
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server: where it reranks, its root, and its process."""
+
+    name: str
+    url: str
+    base: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A server under so many clients. share: of the library's own documents a second."""
+
+    server: str
+    clients: int
+    share: float
+    found: Throughput
 
 
 @contextmanager
-def server(arguments: list[str]) -> Iterator[tuple[str, int]]:
-    """A crossrank server of its own: its URL and process id."""
+def started(name: str, command: list[str], path: str, ready: str) -> Iterator[Server]:
+    """A server of its own on a free port, once it is ready; `command` gets --port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "crossrank", "serve", "--port", str(port), "--no-playground", "--no-access-log"]
-    process = subprocess.Popen([*command, *arguments], stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
+    base = f"http://127.0.0.1:{port}"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
+    process = subprocess.Popen([*command, "--port", str(port)], env=environment, **quiet)
     try:
-        end = time.monotonic() + 120
-        while True:
+        end = time.monotonic() + 180
+        while not answers(base + ready):
             if process.poll() is not None or time.monotonic() > end:
-                raise SystemExit("the server did not start")
-            try:
-                if httpx.get(f"{url}/ready", trust_env=False).status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
+                raise SystemExit(f"{name} did not start: {' '.join(command)}")
             time.sleep(0.2)
-        yield url, process.pid
+        yield Server(name, base + path, base, process.pid)
     finally:
         process.terminate()
         process.wait(60)
 
 
-def library(model: str | None, seconds: float) -> float:
-    """Documents a second of the library itself, on the very requests that the clients send."""
-    reranker = Reranker.load(model, device="cpu")
-    bodies = [request(seed, 20) for seed in range(40)]
-    for body in bodies[:3]:
-        reranker.rank(body["query"], body["documents"])
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def library(reranker: Reranker, seconds: float) -> float:
+    """Documents a second of the library itself, a request after another, on what the clients send."""
     done, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
-        body = bodies[(done // 20) % len(bodies)]
+        body = loads.body(done)
         reranker.rank(body["query"], body["documents"])
-        done += 20
-    return done / (time.perf_counter() - start)
+        done += 1
+    return loads.DOCUMENTS * done / (time.perf_counter() - start)
 
 
-def percentile(values: list[float], share: float) -> float:
-    """The value below which `share` of the values lie."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+def race(
+    reranker: Reranker, servers: list[Server], clients: list[int], seconds: float
+) -> tuple[list[Row], list[float]]:
+    """Every server at every number of clients, with the library before, between and after."""
+    pool = loads.bodies()
+    library(reranker, 1)
+    alone = [library(reranker, seconds)]
+    found: list[tuple[Server, int, Throughput]] = []
+    for count in clients:
+        for server in servers:
+            say(f"{server.name}, {count} clients")
+            found.append((server, count, asyncio.run(loads.throughput(server.url, count, seconds, pool))))
+            alone.append(library(reranker, seconds))
+    rows = [
+        Row(server.name, count, one.documents / statistics.mean(alone[index : index + 2]), one)
+        for index, (server, count, one) in enumerate(found)
+    ]
+    return rows, alone
 
 
-async def throughput(url: str, clients: int, seconds: float) -> tuple[float, list[float]]:
-    """Closed loop: each client sends 20 documents, waits, and sends again. Documents a second, and latencies in ms."""
-    times: list[float] = []
-    bodies = [request(seed, 20) for seed in range(40)]
-    async with httpx.AsyncClient(timeout=120, trust_env=False, limits=httpx.Limits(max_connections=clients)) as http:
-        await http.post(url, json=bodies[0])
-        start = time.perf_counter()
-        end = start + seconds
-
-        async def client(number: int) -> None:
-            turn = number
-            while time.perf_counter() < end:
-                sent = time.perf_counter()
-                response = await http.post(url, json=bodies[turn % len(bodies)])
-                assert response.status_code == 200, response.text
-                times.append(1000 * (time.perf_counter() - sent))
-                turn += 7
-
-        await asyncio.gather(*(client(number) for number in range(clients)))
-        spent = time.perf_counter() - start
-    return 20 * len(times) / spent, times
-
-
-async def fairness(url: str, seconds: float, budget: int) -> dict[str, float]:
-    """5-document requests, one at a time: alone, and while two 1,000-document requests are always in flight."""
-    async with httpx.AsyncClient(timeout=300, trust_env=False) as http:
-
-        async def one(seed: int) -> float:
-            sent = time.perf_counter()
-            (await http.post(url, json=request(seed, SMALL))).raise_for_status()
-            return 1000 * (time.perf_counter() - sent)
-
-        alone = [await one(seed) for seed in range(20)]
-        whole = request(0, LARGE)
-        stop = asyncio.Event()
-        tokens: list[tuple[int, float]] = []
-
-        async def large() -> None:
-            while not stop.is_set():
-                sent = time.perf_counter()
-                response = await http.post(url, json=whole, headers={"x-request-timeout": "300"})
-                response.raise_for_status()
-                tokens.append((response.json()["usage"]["total_tokens"], time.perf_counter() - sent))
-
-        work = [asyncio.create_task(large()) for _ in range(2)]
-        await asyncio.sleep(1)
-        among, end = [], time.perf_counter() + seconds
-        while time.perf_counter() < end or len(among) < 20:
-            among.append(await one(100 + len(among)))
-        stop.set()
-        await asyncio.gather(*work)
-    # Two large requests share the machine, so a token takes half of what one of them sees.
-    slice_ms = 1000 * budget * statistics.mean(spent / (2 * count) for count, spent in tokens)
-    extra = percentile(among, 0.99) - percentile(alone, 0.5)
-    return {
-        "alone_p50": percentile(alone, 0.5),
-        "among_p50": percentile(among, 0.5),
-        "among_p99": percentile(among, 0.99),
-        "slice_ms": slice_ms,
-        "slices": extra / slice_ms,
-    }
-
-
-async def overload(url: str, seconds: float, capacity: float, deadline: float) -> dict[str, float]:
-    """Open loop at three times the capacity, 20 documents a request: how fast the rejected learn of it."""
-    rate = 3 * capacity / 20
-    accepted: list[float] = []
-    rejected: list[float] = []
-    other = 0
-    bodies = [json.dumps(request(seed, 20)).encode() for seed in range(40)]
-    async with httpx.AsyncClient(timeout=120, trust_env=False, limits=httpx.Limits(max_connections=2000)) as http:
-
-        async def one(number: int) -> None:
-            nonlocal other
-            sent = time.perf_counter()
-            response = await http.post(url, content=bodies[number % 40], headers={"x-request-timeout": str(deadline)})
-            spent = 1000 * (time.perf_counter() - sent)
-            if response.status_code == 200:
-                accepted.append(spent)
-            elif response.status_code == 429:
-                rejected.append(spent)
-            else:
-                other += 1
-
-        tasks, start = [], time.perf_counter()
-        for number in range(int(rate * seconds)):
-            await asyncio.sleep(max(0.0, start + number / rate - time.perf_counter()))
-            tasks.append(asyncio.create_task(one(number)))
-        await asyncio.gather(*tasks)
-    return {
-        "accepted": len(accepted),
-        "rejected": len(rejected),
-        "504": other,
-        "rejected_p50": percentile(rejected or [0], 0.5),
-        "rejected_p99": percentile(rejected or [0], 0.99),
-        "accepted_p99": percentile(accepted or [0], 0.99),
-        "in_time": sum(spent <= 1000 * deadline for spent in accepted) / max(1, len(accepted)),
-    }
-
-
-def resident(pid: int) -> float:
-    """MiB that a process holds in memory."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
-
-
-async def soak(url: str, pid: int, seconds: float) -> list[float]:
-    """Mixed sizes and cancellations from 8 clients; memory every hundredth of the time."""
-    memory: list[float] = []
-    end = time.perf_counter() + seconds
-    async with httpx.AsyncClient(timeout=120, trust_env=False) as http:
-
-        async def client(number: int) -> None:
-            chance = random.Random(number)
-            while time.perf_counter() < end:
-                body = request(chance.randrange(10_000), chance.choice((1, 5, 20, 200)))
-                try:
-                    patience = 0.05 if chance.random() < 0.1 else 60
-                    await asyncio.wait_for(http.post(url, json=body), patience)
-                except TimeoutError:
-                    pass
-
-        async def watch() -> None:
-            while time.perf_counter() < end:
-                memory.append(resident(pid))
-                await asyncio.sleep(seconds / 100)
-
-        await asyncio.gather(watch(), *(client(number) for number in range(8)))
-    return memory
+def working(pids: list[int]) -> float:
+    """Seconds that these processes have worked. Linux only."""
+    fields = [Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split() for pid in pids]
+    return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    """Run what the flags ask for and print it as tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="what crossrank serves; default: the bundled model")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
-    parser.add_argument("--deadline", type=float, default=5.0, help="seconds, in the overload")
-    parser.add_argument("--soak", type=float, default=0.0, help="seconds; 0 is none")
-    parser.add_argument("--peer", help="the rerank URL of another server, measured at the same clients")
-    given = parser.parse_args()
-
-    print(f"{platform.platform()}, Python {platform.python_version()}; 20 documents of 20 to 120 words a request")
-    print("\n| | clients | documents/s | of the library's | p50 ms | p99 ms |\n|---|---|---|---|---|---|")
-    before = library(given.model, given.seconds)
-    best = 0.0
-    model = ["--model", given.model] if given.model else []
-    with server(["--device", "cpu", "--deadline", "600", *model]) as (url, pid):
-        for clients in given.clients:
-            speed, times = asyncio.run(throughput(f"{url}/v1/rerank", clients, given.seconds))
-            best = max(best, speed)
-            row("crossrank serve", clients, speed, before, times)
-        if given.peer:
-            for clients in given.clients:
-                speed, times = asyncio.run(throughput(given.peer, clients, given.seconds))
-                row("peer", clients, speed, before, times)
-        budget = Reranker.load(given.model, device="cpu").scorer.budget
-        fair = asyncio.run(fairness(f"{url}/v1/rerank", given.seconds, budget))
-        load = asyncio.run(overload(f"{url}/v1/rerank", given.seconds, best, given.deadline))
-        memory = asyncio.run(soak(f"{url}/v1/rerank", pid, given.soak)) if given.soak else []
-    after = library(given.model, given.seconds)
-    print(f"\nlibrary alone: {before:.1f} documents/s before, {after:.1f} after")
-    for title, values in (("5 documents, alone and among two of 1,000", fair), ("3x overload", load)):
-        print(f"\n{title}: " + ", ".join(f"{name} {value:.3g}" for name, value in values.items()))
-    if memory:
-        tenth = len(memory) // 10
-        early, late = statistics.mean(memory[tenth : 2 * tenth]), statistics.mean(memory[-tenth:])
-        print(f"\nsoak of {given.soak:g} s: {early:.0f} MiB in its second tenth, {late:.0f} MiB in its last")
+    """Measure what the flags ask for, print it as Markdown, and write every number where --json says."""
+    given = read_options()
+    folder = find(given.model)
+    reranker = Reranker.load(folder, device="cpu")
+    serve = [sys.executable, "-m", "crossrank", "serve", "--model", f"mini-en={folder}", "--device", "cpu"]
+    serve += ["--no-playground", "--no-access-log", "--deadline", "600"]
+    peer = [str(given.infinity), "v2", "--model-id", str(folder), "--served-model-name", "mini-en", "--host"]
+    peer += ["127.0.0.1", "--engine", "torch", "--device", "cpu", "--dtype", "float32", "--no-bettertransformer"]
+    beside = started("infinity-emb", peer, "/rerank", "/health") if given.infinity else nullcontext()
+    with started("crossrank serve", serve, "/v1/rerank", "/ready") as own, beside as other:
+        pids = [one.pid for one in (own, other) if one]
+        watch, start, before = Others(), time.perf_counter(), working(pids)
+        rows, alone = race(reranker, [one for one in (own, other) if one], given.clients, given.seconds)
+        busy = (working(pids) - before) / (time.perf_counter() - start) / cores()
+        disturbed = max(0.0, watch.share() - busy)
+        say("fairness")
+        fair = asyncio.run(loads.fairness(own.base, given.seconds))
+        say("overload")
+        best = max(row.found.documents for row in rows if row.server == own.name)
+        over = asyncio.run(loads.overload(own.url, given.seconds, best, given.deadline, loads.bodies()))
+        if given.soak:
+            say(f"soak of {given.soak:g} seconds")
+        soak = asyncio.run(loads.soak(own.url, own.pid, given.soak)) if given.soak else None
+    print(report(rows, alone, disturbed, fair, over, soak))
+    if given.json:
+        given.json.write_text(json.dumps(numbers(rows, alone, disturbed, fair, over, soak), indent=1) + "\n")
 
 
-def row(name: str, clients: int, speed: float, alone: float, times: list[float]) -> None:
-    p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
-    print(f"| {name} | {clients} | {speed:.1f} | {speed / alone:.2f} | {p50:.0f} | {p99:.0f} |", flush=True)
+def report(
+    rows: list[Row], alone: list[float], disturbed: float, fair: Fairness, over: Overload, soak: Soak | None
+) -> str:
+    """Markdown: the table of throughput, and a table of what was promised."""
+    known = [f"{name} {number}" for name, number in versions().items() if name in ("python", "torch", "tokenizers")]
+    lines = [
+        "# Serving on loopback",
+        "",
+        " · ".join([machine(), "float32", f"commit {commit()}", *known]),
+        "",
+        f"Requests of {loads.DOCUMENTS} documents of 20 to 120 words, in a closed loop. The clients run on the same "
+        f"cores. The library alone: {min(alone):.1f} to {max(alone):.1f} documents/s in {len(alone)} runs between the "
+        f"servers'. Other processes took {100 * disturbed:.0f}% of the cores meanwhile.",
+        "",
+        "| server | clients | requests | documents/s | of the library's | p50 ms | p99 ms |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        times = row.found.times
+        p50, p99 = statistics.median(times), percentile(times, 0.99)
+        lines.append(
+            f"| {row.server} | {row.clients} | {len(times)} | {row.found.documents:.1f} | {row.share:.2f} | {p50:.0f} "
+            f"| {p99:.0f} |"
+        )
+    many = [row.share for row in rows if row.server == "crossrank serve" and row.clients >= 8]
+    refused = over.rejected or [0.0]
+    soon = sum(spent <= 50 for spent in refused) / len(refused)
+    lines += ["", "| crossrank serve | measured | target | |", "|---|---|---|---|"]
+    if many:
+        lines.append(
+            promise("share of the library's, 8 clients or more", f"{min(many):.2f}", "0.95", min(many) >= 0.95)
+        )
+    lines += [
+        promise(
+            f"5 documents among two requests of 1,000: p99 of {len(fair.among)} less p50 alone, in batches",
+            f"{fair.slices:.1f} ({percentile(fair.among, 0.99):.0f} ms, alone {statistics.median(fair.alone):.0f} ms, "
+            f"a batch {fair.slice_ms:.0f} ms)",
+            "at most 4",
+            fair.slices <= 4,
+        ),
+        promise(
+            f"three times the capacity: {len(over.rejected)} rejected within 50 ms",
+            f"{100 * soon:.1f}%, p99 {percentile(refused, 0.99):.0f} ms, slowest {max(refused):.0f} ms",
+            "all",
+            soon == 1,
+        ),
+        promise(
+            f"of {len(over.answered) + over.late} accepted, answered within the deadline of {over.deadline:g} s",
+            f"{100 * over.in_time:.1f}%, {over.late} of them a 504",
+            "all",
+            over.in_time == 1,
+        ),
+    ]
+    if soak:
+        ends = ", ".join(f"{count} {end}" for end, count in sorted(soak.ends.items()))
+        grown = soak.last - soak.early
+        shown = f"{soak.early:.0f} MiB in the second tenth of the time, {soak.last:.0f} in the last ({ends})"
+        lines.append(promise("memory of the server in a soak", shown, "within 5%", grown <= 0.05 * soak.early))
+    return "\n".join(lines)
+
+
+def promise(what: str, measured: str, target: str, met: bool) -> str:
+    """A row of the second table."""
+    return f"| {what} | {measured} | {target} | {'met' if met else '**missed**'} |"
+
+
+def numbers(
+    rows: list[Row], alone: list[float], disturbed: float, fair: Fairness, over: Overload, soak: Soak | None
+) -> dict[str, object]:
+    """Everything that was measured."""
+    return {
+        "machine": machine(),
+        "commit": commit(),
+        "versions": versions(),
+        "library": alone,
+        "others": disturbed,
+        "rows": [asdict(row) for row in rows],
+        "fairness": {**asdict(fair), "slices": fair.slices},
+        "overload": {**asdict(over), "in_time": over.in_time},
+        "soak": {**asdict(soak), "early": soak.early, "last": soak.last} if soak else None,
+    }
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serve", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--model", help="a checkpoint's folder; by default the bundled model")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64], help="default 1 8 64")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement; default 20")
+    parser.add_argument("--deadline", type=float, default=5.0, help="seconds, in the overload; default 5")
+    parser.add_argument("--soak", type=float, default=0.0, help="seconds; default 0, none")
+    parser.add_argument("--infinity", type=Path, metavar="PROGRAM", help="infinity_emb, of an environment of its own")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every number here")
+    return parser.parse_args()
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from crossrank.errors import CrossrankError
 from crossrank.inputs import Text
@@ -21,6 +22,8 @@ __all__ = ["Answering"]
 
 # Tokenizers release the interpreter, so two overlap with compute without crowding it.
 TOKENIZING_THREADS = 2
+# Documents tokenized at a stretch: a small request waits for a stretch of a large one, not for all of it.
+STRETCH = 64
 
 
 class Answering:
@@ -29,11 +32,14 @@ class Answering:
     def __init__(self, models: Models, options: ServeOptions) -> None:
         self.models = models
         self.options = options
-        self.threads = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="tokens")
+        self.tokenizing = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="tokens")
+        # Not the same threads: an answer that is all but done should not wait for newcomers' tokens.
+        self.ranking = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="rankings")
 
     def close(self) -> None:
         """Let the threads go."""
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self.tokenizing, self.ranking):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, ask: Ask, *, id: str, deadline: float, charge: Callable[[int], None]) -> Answer:
         """The answer, or a Problem by `deadline` (time.monotonic). `charge` is told the tokens once they are counted.
@@ -62,13 +68,13 @@ class Answering:
         deadline: float,
         charge: Callable[[int], None],
     ) -> Answer:
-        loop = asyncio.get_running_loop()
+        loop, begun = asyncio.get_running_loop(), time.monotonic()
         reranker, batcher = loaded.reranker, loaded.batcher
         characters = ask.characters
         estimate = int(characters / served.characters_per_token) + ask.count * reranker.checkpoint.template.fixed
         job = batcher.admit(estimate, deadline, ask.priority)
         try:
-            prepared, cut = await loop.run_in_executor(self.threads, _prepare, reranker, ask)
+            prepared, cut = await self._prepared(reranker, ask)
             tokens = sum(one.total_tokens for one in prepared)
             served.met(characters, tokens)
             charge(tokens)
@@ -77,8 +83,12 @@ class Answering:
             logits = await asyncio.wrap_future(batcher.enter(job, sequences))
         finally:
             batcher.leave(job)
+            # It was let in to be answered by now.
+            if time.monotonic() >= deadline > begun + job.expected:
+                batcher.met(job, deadline - begun)
         done = time.monotonic()
-        rankings = await loop.run_in_executor(self.threads, _rankings, reranker, ask, prepared, logits)
+        rankings = await loop.run_in_executor(self.ranking, _rankings, reranker, ask, prepared, logits)
+        batcher.met(job, time.monotonic() - begun)
         return Answer(
             id=id,
             created=int(time.time()),
@@ -88,6 +98,23 @@ class Answering:
             timing=_timing(job, start=start, tokenized=tokenized, done=done),
             warnings=_warnings(reranker, prepared, cut),
         )
+
+    async def _prepared(self, reranker: Reranker, ask: Ask) -> tuple[list[Prepared], int]:
+        """Tokens of every group, and how many documents were cut at the length that was asked for."""
+        loop = asyncio.get_running_loop()
+        prepared, cut = [], 0
+        for number, group in enumerate(ask.groups):
+            parts = []
+            for first in range(0, len(group.texts), STRETCH):
+                # A pair of a group of its own is called by its group's number, a document by its place.
+                where = max(number, first)
+                texts = group.texts[first : first + STRETCH]
+                work = partial(_prepare, reranker, ask, group.query, texts, where)
+                part, shortened = await loop.run_in_executor(self.tokenizing, work)
+                parts.append(part)
+                cut += shortened
+            prepared.append(_joined(parts))
+        return prepared, cut
 
     async def _loaded(self, served: Served) -> Loaded:
         if served.loaded:
@@ -101,19 +128,25 @@ class Answering:
             raise Problem("loading", f"model {served.name!r} could not be loaded: {error}") from error
 
 
-def _prepare(reranker: Reranker, ask: Ask) -> tuple[list[Prepared], int]:
-    """Tokens of every group, and how many documents were cut at the length that was asked for."""
-    prepared, cut = [], 0
-    for number, group in enumerate(ask.groups):
-        texts = group.texts
-        if ask.document_tokens is not None:
-            texts = [_cut(reranker, text, ask.document_tokens) for text in texts]
-            cut += sum(short is not whole for short, whole in zip(texts, group.texts, strict=True))
-        one = reranker.prepare(group.query, texts)
-        if not ask.truncate:
-            _refuse_long(one, number)
-        prepared.append(one)
-    return prepared, cut
+def _prepare(reranker: Reranker, ask: Ask, query: Text, whole: list[Text], where: int) -> tuple[Prepared, int]:
+    """Tokens of a stretch of documents, the first of them number `where`; and how many of them were cut."""
+    texts = whole
+    if ask.document_tokens is not None:
+        texts = [_cut(reranker, text, ask.document_tokens) for text in whole]
+    prepared = reranker.prepare(query, texts)
+    if not ask.truncate:
+        _refuse_long(prepared, where)
+    return prepared, sum(short is not text for short, text in zip(texts, whole, strict=True))
+
+
+def _joined(parts: list[Prepared]) -> Prepared:
+    """One query's documents together again."""
+    return Prepared(
+        sequences=[filled for part in parts for filled in part.sequences],
+        ranges=[ranges for part in parts for ranges in part.ranges],
+        query_tokens=parts[0].query_tokens,
+        query_truncated=parts[0].query_truncated,
+    )
 
 
 def _cut(reranker: Reranker, text: Text, tokens: int) -> Text:
@@ -125,13 +158,17 @@ def _cut(reranker: Reranker, text: Text, tokens: int) -> Text:
     return text if len(offsets) <= tokens else Text(text.text[: int(offsets[tokens - 1, 1])])
 
 
-def _refuse_long(prepared: Prepared, group: int) -> None:
+def _refuse_long(prepared: Prepared, where: int) -> None:
     if prepared.query_truncated:
         raise field_problem("query", "is longer than this model reads, and truncation is off", None, kind="too_long")
     for index, ranges in enumerate(prepared.ranges):
         if len(ranges) > 1:
-            where = f"documents[{max(index, group)}]"
-            raise field_problem(where, "is longer than this model reads, and truncation is off", None, kind="too_long")
+            raise field_problem(
+                f"documents[{where + index}]",
+                "is longer than this model reads, and truncation is off",
+                None,
+                kind="too_long",
+            )
 
 
 def _rankings(reranker: Reranker, ask: Ask, prepared: list[Prepared], logits: list[float]) -> list[Ranking]:

@@ -28,6 +28,7 @@ OLDEST_EVERY = 4
 # How much of the measured speed admission counts on. The rest is headroom for newcomers that overtake.
 HEADROOM = 0.8
 SPEED_MEMORY = 0.9
+DRAG_MEMORY = 0.8
 
 log = logging.getLogger("crossrank.serve")
 
@@ -39,7 +40,8 @@ class Job:
     """One request's sequences, their logits as they come, and the future that gets all of them.
 
     reserved: tokens counted against the queue, an estimate until the sequences are known. deadline: on
-    time.monotonic's clock. waiting: indices of sequences still to run, shortest first, taken from the end.
+    time.monotonic's clock. expected: seconds to its end by the batches' speed, where it was admitted behind a queue.
+    waiting: indices of sequences still to run, shortest first, taken from the end.
     """
 
     order: int
@@ -51,6 +53,7 @@ class Job:
     waiting: list[int] = field(default_factory=list)
     running: int = 0
     served: int = 0
+    expected: float = 0.0
     joined: float = 0.0
     started: float = 0.0
     computed: float = 0.0
@@ -94,6 +97,7 @@ class Batcher:
         self.jobs: list[Job] = []
         self.tokens = 0
         self.speed = 0.0
+        self.drag = 1.0
         self.turn = 0
         self.orders = 0
         self.closing = False
@@ -111,7 +115,8 @@ class Batcher:
         """Seconds until a newcomer of `tokens` would be done, as far as the measured speed tells; 0 before that.
 
         Ahead of it are jobs of lower priority number, and of the others of its own as much as is served before it has
-        been served as much itself; then the batch in hand, and what the oldest job takes in its turns.
+        been served as much itself; then the batch in hand, and what the oldest job takes in its turns. All of it times
+        the drag: how much longer than so foreseen requests took of late.
         """
         if not self.speed:
             return 0.0
@@ -121,7 +126,16 @@ class Batcher:
                 level = tokens + self.budget - job.served
                 ahead += job.reserved if job.priority < priority else min(job.reserved, max(0, level))
         ahead += min((ahead + tokens) // OLDEST_EVERY, max((job.reserved for job in self.jobs), default=0))
-        return (min(ahead, self.tokens) + tokens) / (self.speed * HEADROOM)
+        return self.drag * (min(ahead, self.tokens) + tokens) / (self.speed * HEADROOM)
+
+    def met(self, job: Job, seconds: float) -> None:
+        """Learn how long a job took, all told, beside what was foreseen.
+
+        Where tokenizing or a busy machine holds requests up, they take longer than the batches alone would let expect.
+        """
+        if job.expected:
+            with self.changed:
+                self.drag = DRAG_MEMORY * self.drag + (1 - DRAG_MEMORY) * max(1.0, seconds / job.expected)
 
     def admit(self, tokens: int, deadline: float, priority: int = 0) -> Job:
         """Take a place in the queue for about `tokens` tokens, or raise Problem at once.
@@ -143,13 +157,16 @@ class Batcher:
                 dropped.append(worse.pop())
                 used -= dropped[-1].reserved
                 count -= 1
-            late = self.wait_for(tokens, priority) - (deadline - time.monotonic())
+            wait = self.wait_for(tokens, priority)
+            late = wait - (deadline - time.monotonic())
             # Idle, the deadline itself decides: a speed measured too low then corrects itself.
             if count and late > 0:
                 raise self._overloaded(late)
             for job in dropped:
                 self._end(job, error=Problem("overloaded", "dropped for a request of higher priority", retry_after=1))
-            job = Job(order=self.orders, reserved=tokens, deadline=deadline, priority=priority)
+            # Only behind a queue does speed decide; a small request on an idle server is mostly everything else.
+            expected = wait / self.drag if self.tokens >= self.budget else 0.0
+            job = Job(order=self.orders, reserved=tokens, deadline=deadline, priority=priority, expected=expected)
             self.orders += 1
             self.jobs.append(job)
             self.tokens += tokens

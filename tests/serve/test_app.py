@@ -302,3 +302,20 @@ def test_pages_of_an_allowed_origin_may_call(serve):
         assert "access-control-allow-origin" not in other.headers
         refused = live.http.post("/v1/rerank", json=BODY, headers={"origin": "https://app.example"})
         assert refused.headers["access-control-allow-origin"] == "https://app.example"
+
+
+def test_a_large_request_s_tokens_are_made_in_stretches_that_others_pass(serve, reranker):
+    with serve() as live:
+        answering, made = live.service.answering, []
+        prepare = answering.models.served["tiny"].loaded.reranker.prepare
+
+        def watched(query, texts):
+            made.append(len(texts))
+            return prepare(query, texts)
+
+        answering.models.served["tiny"].loaded.reranker.prepare = watched
+        texts = [f"fox {number}" for number in range(200)]
+        body = live.post("/v1/rerank", {"query": "river", "documents": texts}).json()
+    assert made == [64, 64, 64, 8]
+    scores = {hit["index"]: hit["relevance_score"] for hit in body["results"]}
+    assert scores == pytest.approx({hit.index: hit.score for hit in reranker.rank("river", texts)}, abs=1e-5)

@@ -238,6 +238,32 @@ def test_a_small_request_is_let_in_where_a_large_one_would_be_too_late(batcher):
     assert small.result(5) == [2]
 
 
+def test_admission_learns_that_requests_take_longer_than_their_batches(batcher):
+    gate = Gate()
+    one = batcher(gate)
+    one.speed = 1000.0
+    ask(one, [0] * 20)
+    late, _ = ask(one, [1] * 10, patience=2)
+    foreseen = one.wait_for(100)
+    for _ in range(20):
+        one.met(late, 3 * late.expected)
+    assert one.wait_for(100) == pytest.approx(3 * foreseen, rel=0.05)
+    with pytest.raises(Problem):
+        ask(one, [1] * 10, patience=1)
+    for _ in range(40):
+        one.met(late, 0.01)
+    assert one.wait_for(100) == pytest.approx(foreseen, rel=0.05)
+
+
+def test_an_idle_server_s_small_requests_teach_admission_nothing(batcher):
+    one = batcher()
+    one.speed = 1000.0
+    job, future = ask(one, [1])
+    future.result(5)
+    one.met(job, 60)
+    assert one.drag == 1
+
+
 def test_a_request_whose_deadline_passes_in_the_queue_is_dropped(batcher):
     gate = Gate()
     one = batcher(gate)
