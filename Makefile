@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := test
-.PHONY: test test-slow test-clients lint format docs wheel clean help
+.PHONY: test test-slow test-clients test-server lint format docs wheel clean help
 
 test: lint  ## lint, types and tests; installs what they need into .venv first
 	$(BIN)/python -m pytest $(ARGS)
@@ -19,6 +19,10 @@ test-slow: $(VENV)/dev  ## the tests that take more than a few seconds each
 
 test-clients: .clients/dev  ## real client libraries against a running server, in a .clients of their own
 	.clients/bin/python -m pytest -c tests/clients/pytest.ini -m clients tests/clients $(ARGS)
+
+test-server: $(VENV)/dev  ## the server against schemathesis and a real browser; needs Chromium, installs the rest
+	$(BIN)/pip install -q --disable-pip-version-check playwright schemathesis
+	$(BIN)/python -m pytest -m "slow or browser" tests/serve $(ARGS)
 
 lint: $(VENV)/dev  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ __all__ = ["Loaded", "Models", "Served"]
 
 # Before any text has been counted: what English has, on the safe side.
 CHARACTERS_PER_TOKEN = 3.0
-WARM_UP_TEXT = "a quick brown fox jumps over the lazy dog near the river bank " * 8
+WARM_UP_WORDS = "a quick brown fox jumps over the lazy dog near the river bank".split()
 
 log = logging.getLogger("crossrank.serve")
 
@@ -131,12 +132,15 @@ class Models:
             seen=self.metrics.counter(served.name, budget),
             name=served.name,
         )
-        # Twice a full batch: the first pays for what torch sets up, the second is the first measure of speed.
-        one = reranker.prepare(Text("a fox by the river"), [Text(WARM_UP_TEXT)]).sequences
+        # Twice a full batch: the first pays for what torch sets up, the second is the first measure of speed. Each text
+        # is another, for equal sequences are computed once.
+        chance = random.Random(0)
+        texts = [Text(" ".join(chance.choices(WARM_UP_WORDS, k=100))) for _ in range(max(1, budget // 100))]
+        sequences = reranker.prepare(Text("a fox by the river"), texts).sequences
         for _ in range(2):
             batcher.speed = 0.0
             job = batcher.admit(0, deadline=time.monotonic() + 600)
-            batcher.enter(job, one * max(1, budget // len(one[0]))).result()
+            batcher.enter(job, sequences).result()
         self.metrics.watch(served.name, batcher)
         log.info(
             "model loaded",

@@ -20,6 +20,7 @@ from crossrank.serve.options import ServeOptions
 
 __all__ = ["JsonLines", "Server", "serve", "server_for"]
 
+SWITCH_SECONDS = 0.001
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -132,6 +133,8 @@ def serve(options: ServeOptions) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=options.log_level.upper(), handlers=[handler], force=True)
+    # The event loop asks for the interpreter among busy threads; it should have it sooner than after 5 ms each time.
+    sys.setswitchinterval(SWITCH_SECONDS)
     server, failures = server_for(Service.of(options))
     try:
         asyncio.run(server.serve())

@@ -12,7 +12,7 @@ import pytest
 
 @pytest.mark.slow
 def test_what_schemathesis_sends_is_answered_as_described(live):
-    """`pip install schemathesis` first. Refusing wrong types is not asked of a server that reads leniently."""
+    """`make test-server` installs it. Refusing wrong types is not asked of a server that reads leniently."""
     beside = Path(sys.executable).with_name("schemathesis")
     command = str(beside) if beside.exists() else shutil.which("schemathesis")
     if command is None:
