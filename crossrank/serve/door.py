@@ -24,10 +24,10 @@ from crossrank.serve.responses import problem_body, problem_headers, respond
 
 __all__ = ["Door", "State", "Visit", "tidy"]
 
-# Open to everyone: what an orchestrator asks before it knows a key.
+# Open to everyone: what an orchestrator asks before it knows a key, and Xinference's question whether there are any.
 OPEN = frozenset(
     ["/health", "/healthz", "/live", "/ready", "/ping", "/v1/health/live", "/v1/health/ready"]
-    + ["/.well-known/live", "/.well-known/ready"]
+    + ["/.well-known/live", "/.well-known/ready", "/v1/cluster/auth"]
 )
 PAGES = frozenset(["/", "/docs", "/metrics"])
 REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,128}")

@@ -181,3 +181,12 @@ def test_mixedbread_sdk(target):
     client = mixedbread.Mixedbread(api_key=KEY, base_url=target.url)
     answer = client.rerank(model="mixedbread-ai/mxbai-rerank-large-v2", query=QUERY, input=DOCUMENTS, top_k=3)
     target.check([(one.index, one.score) for one in answer.data], 3)
+
+
+@pytest.mark.parametrize("path", ["", "/xinference"], ids=["bare", "prefix"])
+def test_xinference_client(target, path):
+    xinference = pytest.importorskip("xinference_client")
+    model = xinference.RESTfulClient(target.url + path, api_key=KEY).get_model("any")
+    answer = model.rerank(DOCUMENTS, QUERY, top_n=3, return_documents=True)
+    target.check([(one["index"], one["relevance_score"]) for one in answer["results"]], 3)
+    assert all(one["document"]["text"] == DOCUMENTS[one["index"]] for one in answer["results"])

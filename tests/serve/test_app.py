@@ -27,9 +27,10 @@ GUARDED = [("POST", path) for path in [*RERANKS, "/predict", "/api/rerank", "/in
         "/info",
         "/meta",
     ]
-    + ["/v1/models/tiny", "/v1/cluster/auth", "/nothing"]
+    + ["/v1/models/tiny", "/nothing"]
 ]
 OPEN = ["/health", "/healthz", "/live", "/ready", "/ping", "/.well-known/live", "/.well-known/ready"]
+OPEN += ["/v1/health/live", "/v1/health/ready", "/v1/cluster/auth"]
 
 
 def spoil(live, error: BaseException) -> None:
@@ -137,7 +138,7 @@ def test_only_named_models_answer_where_any_name_will_not_do(serve):
 def test_every_route_but_health_asks_for_a_key(serve):
     with serve(api_key=("secret-1", "secret-2")) as live:
         routes = {(method, route.path) for route in live.app.routes for method in route.methods}
-        every = {(m, p.replace("{name:path}", "x")) for m, p in routes if p not in OPEN and "/v1/health" not in p}
+        every = {(m, p.replace("{name:path}", "x")) for m, p in routes if p not in OPEN}
         assert len(every) > 30
         for method, path in [*GUARDED, *sorted(every)]:
             assert live.http.request(method, path, json=BODY).status_code == 401, path
@@ -163,6 +164,16 @@ def test_every_route_but_health_asks_for_a_key(serve):
 def test_a_key_is_taken_however_a_client_sends_it(serve, headers):
     with serve(api_key=("secret-1", "secret-2"), lazy=True) as live:
         assert live.http.get("/v1/models", headers=headers).status_code == 200
+
+
+def test_a_rotated_file_of_keys_needs_no_restart(serve, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("old\n")
+    with serve(api_key_file=str(file), lazy=True) as live:
+        assert live.http.get("/v1/models", headers={"x-api-key": "old"}).status_code == 200
+        file.write_text("new-one\n")
+        until(lambda: live.http.get("/v1/models", headers={"x-api-key": "new-one"}).status_code == 200, 3)
+        assert live.http.get("/v1/models", headers={"x-api-key": "old"}).status_code == 401
 
 
 def test_a_key_of_any_kind_is_ignored_where_none_is_needed(live):

@@ -160,6 +160,13 @@ def resident(pid: int) -> float:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
+def test_a_thousand_documents_of_two_kilobytes_are_within_the_default_limits(live):
+    documents = [f"{number} " + "the river " * 200 for number in range(1000)]
+    response = live.post("/v1/rerank", {"query": "q", "documents": documents, "max_doc_length": 4, "top_n": 1})
+    assert response.status_code == 200
+    assert len(response.json()["results"]) == 1
+
+
 def test_many_who_trickle_do_not_keep_others_out(serve):
     with serve(body_timeout=3, header_timeout=3) as live:
         slow = [connection(live) for _ in range(50)]
