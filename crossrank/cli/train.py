@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from crossrank.cli.writing import note
+from crossrank.errors import need
 
 __all__ = ["command"]
 
@@ -29,9 +30,7 @@ def command(
     A run that was stopped goes on where it was: DIR.training holds its state until DIR is there. Dev sets are measured
     before training, after each stage and at the end. On several GPUs: `torchrun --nproc-per-node N -m crossrank train`.
     """
-    import crossrank.train  # noqa: F401  # says what is not installed
-
-    # isort: split
+    need("accelerate", "datasets", "peft", "pyarrow", "transformers", extra="train")
     from transformers.utils import logging
 
     from crossrank.train.recipe import read_recipe
@@ -39,6 +38,11 @@ def command(
 
     logging.set_verbosity_error()  # its advice is for those who call it themselves
     read = read_recipe(recipe, changes or [])
-    here = recipe.absolute().parent
-    run = Run(recipe=read, folder=here, into=into.absolute(), command=(Path(sys.argv[0]).name, *sys.argv[1:]), cpu=cpu)
+    run = Run(
+        recipe=read,
+        folder=recipe.absolute().parent,
+        into=into if into.name else into.absolute(),
+        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        cpu=cpu,
+    )
     train(run, say=note, force=force, restart=restart)

@@ -36,7 +36,7 @@ Features = dict[str, Any]
 class PackedModule(InputModule):
     """preprocess: pairs -> a packed batch; forward: adds "scores", logits of shape [pairs, 1] in the pairs' order.
 
-    max_length: tokens of a pair, special ones included; None is the model's own limit. A query is cut as it is when
+    max_length: tokens of a pair, special ones included; None is what the engine takes. A query is cut as it is when
     served; of a longer document the first window is read.
     """
 
@@ -46,7 +46,8 @@ class PackedModule(InputModule):
         super().__init__()
         self.checkpoint = checkpoint
         self.model = checkpoint.model
-        self.limits = Limits(max_length=max_length).within(checkpoint.max_length, budget=checkpoint.max_length)
+        limits = Limits(max_length=max_length)
+        self.limits = limits.within(checkpoint.max_length, checkpoint.max_length, checkpoint.usual_length)
 
     @property
     def max_seq_length(self) -> int | None:

@@ -99,10 +99,11 @@ def rows_of(
 ) -> Iterator[Row]:
     """The rows of a record for the loss `name`; none where it holds nothing that this loss could learn.
 
-    target: "labels", or "scores" divided by `temperature`. Of more documents than `documents`, relevant ones are drawn
-    first, up to half of them, and others then; InputError where a record lacks what the loss needs.
+    target: "labels" or "scores". They are divided by `temperature`, but for the labels of single pairs. Of more
+    documents than `documents`, relevant ones are drawn first, up to half of them, and others then. InputError where a
+    record lacks the target.
     """
-    values = record.labels if target == "labels" else tuple(score / temperature for score in record.scores)
+    values = record.labels if target == "labels" else record.scores
     if not values:
         raise InputError(f"the query {record.query[:60]!r} has no {target}, and loss {name!r} learns from them")
     shape = LOSSES[name].shape
@@ -110,6 +111,8 @@ def rows_of(
         yield from _tuples(record, documents, chance)
         return
     chosen = _drawn(record, documents, chance)
+    if shape != "pairs" or target == "scores":
+        values = tuple(value / temperature for value in values)
     if shape == "pairs":
         for index in chosen:
             label = _probability(values[index], target) if name == "binary_cross_entropy" else values[index]

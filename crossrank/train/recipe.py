@@ -62,7 +62,8 @@ class Dev:
 class Stage:
     """One course of training over one mix of data.
 
-    target: "labels" or "scores", a teacher's logits, which are divided by `temperature`; empty is the loss's own.
+    target: "labels" or "scores", a teacher's logits; empty is the loss's own. temperature: what they are divided by, but
+    for the labels of single pairs; below 1 it sharpens list_net's target, which is softmax(labels).
     batch: rows a step, over all processes. documents: of a query, at most. accumulate: parts in which a step is
     computed. warmup: the part of the steps in which the rate rises. save_every: steps between what a killed run goes
     on from. options: the loss's own settings.

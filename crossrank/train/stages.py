@@ -102,6 +102,9 @@ def train(run: Run, *, say: Say, force: bool = False, restart: bool = False) -> 
         seconds = time.monotonic() - begun
         _finish(run, base, place, scores, dev, force=force, seconds=seconds, processes=process.num_processes)
     process.wait_for_everyone()
+    last = scores[run.recipe.stage[-1].name]
+    if last and last["mean"] < scores[BASELINE]["mean"]:
+        tell(f"this is worse than before training; {run.recipe.base} ranks the dev sets better")
     tell(f"the model is in {run.into}")
     return scores
 

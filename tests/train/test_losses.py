@@ -73,9 +73,13 @@ def test_a_list_holds_relevant_and_other_documents_with_their_labels():
     assert len({tuple(row["documents"]) for row in drawn}) > 5
 
 
-def test_teacher_scores_are_divided_by_the_temperature():
+def test_the_values_of_a_list_are_divided_by_the_temperature():
     (row,) = rows("list_net", [GRADED], target="scores", documents=8, temperature=2.0)
     assert dict(zip(row["documents"], row["labels"], strict=True)) == {c: n / 2 for n, c in enumerate("abcdefgh")}
+    (row,) = rows("list_net", [GRADED], documents=8, temperature=0.1)
+    assert sorted(row["labels"]) == [0, 0, 0, 0, 0, 10, 10, 20]
+    pairs = rows("binary_cross_entropy", [GRADED], documents=8, temperature=0.1)
+    assert sorted(row["label"] for row in pairs) == [0, 0, 0, 0, 0, 1, 1, 1]
 
 
 def test_a_teachers_logit_is_a_probability_for_binary_cross_entropy():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from crossrank.errors import InputError
@@ -85,3 +87,9 @@ def test_what_will_not_do_is_named(read, text, changes, complaint):
 def test_a_recipe_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nothing\.toml is not a file"):
         read_recipe(tmp_path / "nothing.toml")
+
+
+def test_the_recipe_of_mini_en_is_one():
+    recipe = read_recipe(Path(__file__).resolve().parent.parent.parent / "recipes" / "mini-en.toml", ["data=elsewhere"])
+    assert [stage.name for stage in recipe.stage] == ["distil", "labels", "settle"]
+    assert (recipe.stage[0].target, recipe.stage[1].target) == ("scores", "labels")
