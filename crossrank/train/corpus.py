@@ -19,7 +19,7 @@ from crossrank.rendering import render_document
 from crossrank.train.biencoder import BiEncoder
 from crossrank.words import K1, B, words
 
-__all__ = ["Corpus", "Search", "bm25_search", "dense_search", "read_corpus", "same", "vectors"]
+__all__ = ["Corpus", "Search", "bm25_search", "dense_search", "read_corpus", "recalled", "same", "vectors"]
 
 CHUNK = 2048  # documents that are encoded between two saves
 
@@ -118,6 +118,24 @@ def vectors(
             os.replace(half, path)
         parts.append(np.load(path))
     return np.concatenate(parts)
+
+
+def recalled(
+    encoder: BiEncoder, corpus: Corpus, documents: Float[np.ndarray, "documents width"]
+) -> Callable[[Sequence[str]], Float[np.ndarray, "texts width"]]:
+    """The encoder for documents, which need not encode again those that the corpus has."""
+    places = {text: place for place, text in enumerate(corpus.texts)}
+
+    def encode(texts: Sequence[str]) -> Float[np.ndarray, "texts width"]:
+        found = np.empty((len(texts), documents.shape[1]), dtype=np.float32)
+        fresh = [n for n, text in enumerate(texts) if text not in places]
+        known = [n for n, text in enumerate(texts) if text in places]
+        found[known] = documents[[places[texts[n]] for n in known]]
+        if fresh:
+            found[fresh] = encoder.documents([texts[n] for n in fresh])
+        return found
+
+    return encode
 
 
 def _best(index: Any, query: str, depth: int) -> list[int]:

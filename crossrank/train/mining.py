@@ -12,7 +12,7 @@ import crossrank
 from crossrank.errors import InputError
 from crossrank.reranker import Reranker
 from crossrank.train.biencoder import BiEncoder
-from crossrank.train.corpus import Corpus, Search, bm25_search, dense_search, read_corpus, vectors
+from crossrank.train.corpus import Corpus, bm25_search, dense_search, read_corpus, recalled, vectors
 from crossrank.train.leakage import Guard, Leak
 from crossrank.train.negatives import Judge, Known, Mining, cosine_judge, mined, positives, reranker_judge
 from crossrank.train.records import Record, read_records
@@ -20,7 +20,7 @@ from crossrank.train.resuming import key_of, refuse_output, resumed
 from crossrank.train.survey import blocks, survey, watched
 from crossrank.train.teaching import reranker_teacher
 
-__all__ = ["Mined", "bm25_candidates", "mine", "sample"]
+__all__ = ["Mined", "mine", "sample"]
 
 # A query has some tens of candidates for each document of its own.
 BLOCK_DOCUMENTS = 256
@@ -89,12 +89,18 @@ def mine(
                 corpus.add(text)
 
     seen = survey(path, guard, unlabelled=True, take=take)
-    judge, judge_key = _judge(encoder, reranker, options)
     key = key_of("mine", crossrank.__version__, seen.digest, [leak.where for leak in seen.leaks], corpus.digest,
-                 sorted(asdict(options).items()), bm25, encoder and encoder.key, judge_key)  # fmt: skip
+                 sorted(asdict(options).items()), bm25, encoder and encoder.key,
+                 reranker and reranker_teacher(reranker).key)  # fmt: skip
+    searches = [bm25_search(corpus.texts)] if bm25 else []
+    judge: Judge | None = reranker_judge(reranker.pair_logits) if reranker else None
     # Named by its content alone, so that other options find the vectors that an unfinished run left.
     kept = out.with_name(f".{out.name}.{key_of(corpus.digest, encoder and encoder.key)[:12]}.vectors")
-    searches = _searches(corpus, bm25, encoder, kept, progress)
+    if encoder is not None:
+        matrix = vectors(encoder, corpus, kept, _named("encoding", progress))
+        searches.append(dense_search(encoder, matrix))
+        if judge is None and options.filters:
+            judge = cosine_judge(encoder.queries, recalled(encoder, corpus, matrix))
     drawn = watched(blocks(seen, BLOCK_DOCUMENTS, unlabelled=True), seen.rows, _named("mining", progress))
     counts = resumed(out, key, drawn, lambda block: mined(block, corpus, searches, judge, known, options))
     shutil.rmtree(kept, ignore_errors=True)
@@ -108,28 +114,6 @@ def sample(out: Path, count: int = 3, negatives: int = 3) -> list[tuple[str, lis
         others = [text for text, label in zip(record.documents, record.labels, strict=True) if label <= 0]
         shown.append((record.query, positives(record), others[:negatives]))
     return shown
-
-
-def bm25_candidates(texts: Sequence[str], queries: Sequence[str], top_k: int) -> list[list[int]]:
-    """For each query, the places in `texts` of BM25's best `top_k` documents, best first."""
-    return bm25_search(texts).find(queries, top_k)
-
-
-def _judge(encoder: BiEncoder | None, reranker: Reranker | None, options: Mining) -> tuple[Judge | None, str | None]:
-    if reranker is not None:
-        return reranker_judge(reranker.pair_logits), reranker_teacher(reranker).key
-    if encoder is not None and options.filters:
-        return cosine_judge(encoder.queries, encoder.documents), encoder.key
-    return None, None
-
-
-def _searches(
-    corpus: Corpus, bm25: bool, encoder: BiEncoder | None, kept: Path, progress: Progress | None
-) -> list[Search]:
-    found = [bm25_search(corpus.texts)] if bm25 else []
-    if encoder is not None:
-        found.append(dense_search(encoder, vectors(encoder, corpus, kept, _named("encoding", progress))))
-    return found
 
 
 def _named(label: str, progress: Progress | None) -> Callable[[int, int], None] | None:

@@ -86,7 +86,9 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def read_record(row: Mapping[str, Any], where: str, *, unlabelled: bool = False) -> Record:
     """The record that an object spells; `where` begins the InputError when it spells none."""
     keys = frozenset(row) & SHAPING
-    query = _words(row.get("query"), f'{where}: "query"')
+    if "query" not in row:
+        raise _strange(row, where)
+    query = _words(row["query"], f'{where}: "query"')
     if keys == {"document", "label"}:
         return Record(query, (_document(row["document"], where, "document"),), (_number(row["label"], where, "label"),))
     if keys & {*POSITIVES} and keys <= {*POSITIVES, *NEGATIVES}:
@@ -100,8 +102,7 @@ def read_record(row: Mapping[str, Any], where: str, *, unlabelled: bool = False)
                 f'{where}: "documents" without "labels" or "scores" has nothing to learn; `crossrank teach` adds scores'
             )
         return Record(query, documents, labels, scores)
-    found = ", ".join(f'"{key}"' for key in row) or "no keys"
-    raise InputError(f"{where}: no record has just these keys: {found}. A line is {SHAPES}")
+    raise _strange(row, where)
 
 
 def as_row(record: Record) -> dict[str, Any]:
@@ -173,6 +174,11 @@ def _object(line: str, where: str) -> dict[str, Any]:
     return value
 
 
+def _strange(row: Mapping[str, Any], where: str) -> InputError:
+    found = ", ".join(f'"{key}"' for key in row) or "none"
+    return InputError(f"{where}: no record has just these keys: {found}. A line is {SHAPES}")
+
+
 def _side(row: Mapping[str, Any], names: tuple[str, str], where: str) -> tuple[str, ...]:
     """The documents under a singular and a plural key, of which either may be absent. "positive" may hold a list."""
     found: tuple[str, ...] = ()
@@ -203,7 +209,7 @@ def _document(value: object, where: str, name: str) -> str:
 
 def _words(value: object, name: str) -> str:
     if not isinstance(value, str):
-        raise InputError(f"{name} should be a string, not {'absent' if value is None else _kind(value)}")
+        raise InputError(f"{name} should be a string, not {_kind(value)}")
     if not value.strip():
         raise InputError(f"{name} is blank; it needs words")
     return value

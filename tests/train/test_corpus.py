@@ -7,7 +7,7 @@ from crossrank.errors import InputError
 from crossrank.evaluate.collections import open_collection
 from crossrank.evaluate.first_stage import retrieve
 from crossrank.train.biencoder import BiEncoder
-from crossrank.train.corpus import Corpus, bm25_search, dense_search, read_corpus, same, vectors
+from crossrank.train.corpus import Corpus, bm25_search, dense_search, read_corpus, recalled, same, vectors
 from tests.evaluate.worlds import DOCUMENTS, QUERIES, write_beir, write_jsonl
 from tests.train.encoders import write_encoder
 
@@ -68,3 +68,13 @@ def test_chunks_that_are_encoded_are_not_encoded_again(encoder, tmp_path, monkey
     again = vectors(encoder, corpus, tmp_path / "kept")
     assert not again[:2].any(), "what is there is taken as it is"
     np.testing.assert_array_equal(again[2:], whole[2:])
+
+
+def test_documents_of_the_corpus_are_recalled_and_others_encoded(encoder, tmp_path):
+    corpus = Corpus(TEXTS[:3])
+    matrix = vectors(encoder, corpus, tmp_path / "kept")
+    asked = [TEXTS[4], TEXTS[1], "a red fox", TEXTS[1]]
+    found = recalled(encoder, corpus, matrix)(asked)
+    np.testing.assert_allclose(found, encoder.documents(asked), atol=1e-6)
+    np.testing.assert_array_equal(found[1], matrix[1])
+    assert recalled(encoder, corpus, -matrix)(TEXTS[:1])[0] @ matrix[0] < 0, "the vectors given are those returned"

@@ -10,7 +10,7 @@ from crossrank.errors import InputError
 from crossrank.reranker import sigmoid
 from crossrank.train.biencoder import BiEncoder
 from crossrank.train.leakage import Guard
-from crossrank.train.mining import bm25_candidates, mine, sample
+from crossrank.train.mining import mine, sample
 from crossrank.train.negatives import Mining
 from crossrank.train.records import read_records
 from tests.checkpoints import bert
@@ -135,8 +135,3 @@ def test_what_contradicts_itself_is_refused_before_any_work(data, tmp_path):
         mine(data, tmp_path / "out.jsonl", Mining(max_score=0.5))
     with pytest.raises(InputError, match="is there already"):
         mine(data, data, Mining())
-
-
-def test_candidates_are_places_in_the_texts_given():
-    texts = ["a whale", "a bee", "a whale", "bread"]
-    assert bm25_candidates(texts, ["whale", "bread", "nothing"], 5) == [[0, 2], [3], []]
