@@ -174,7 +174,8 @@ def write(folder: Path) -> Path:
     tokenizer = json.loads(tokenizer_file().read_text(encoding="utf-8"))
     tokenizer["post_processor"]["pair"] = PAIR
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False) + "\n", encoding="utf-8")
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": sizes.positions}
+    settings: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": sizes.positions}
+    settings["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
     settings |= {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"}
     settings |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -133,7 +133,10 @@ def main() -> None:
     elif options.start:
         model.load_state_dict(torch.load(options.start / "state.pt", weights_only=False)["model"])
     else:
-        warm_up(model, options.base, pools, np.load(options.data[0] / "centre.npy"), rng)
+        every = open_pools(
+            options.data, []
+        )  # languages that this stage does not train on are matched by e5 all the same
+        warm_up(model, options.base, every, np.load(options.data[0] / "centre.npy"), rng)
     saved = spent
     while pairs < options.pairs:
         begin = time.perf_counter()

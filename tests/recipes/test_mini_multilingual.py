@@ -166,9 +166,30 @@ def test_from_pairs_to_a_model_that_loads(recipe, e5, tmp_path, monkeypatch, cap
     assert "held out" in capsys.readouterr().out
     reranker = Reranker.load(tmp_path / "run" / "model", device="cpu")
     assert reranker.checkpoint.settings["vocab_size"] == report.rows
-    answers = [text for _, text in rows["multi_de"][: len(PLACES)]]
-    ranking = reranker.rank(rows["multi_de"][0][0], answers)
-    assert len({round(hit.logit, 3) for hit in ranking}) == len(answers), "scores that are all alike rank nothing"
+    query, answers = rows["multi_de"][0][0], [text for _, text in rows["multi_de"][: len(PLACES)]]
+    logits = reranker.score([(query, answer) for answer in answers], raw=True)
+    assert len({round(logit, 3) for logit in logits}) == len(answers), "scores that are all alike rank nothing"
+    transformers = pytest.importorskip("transformers")
+    folder = str(tmp_path / "run" / "model")
+    inputs = transformers.AutoTokenizer.from_pretrained(folder)(query, answers[0], return_tensors="pt")
+    stock = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32").eval()
+    assert stock(**inputs).logits.item() == pytest.approx(logits[0], abs=1e-3)
+
+
+def test_a_judge_picks_the_documents_that_it_likes_best_below_the_answer(recipe, bundled):
+    candidates = recipe("candidates")
+    documents = [f"{place} is a city in {land}." for place, land in PLACES]
+    documents += [f"The weather in {place} is mild." for place, _ in PLACES] + ["Paris is the capital of France."]
+    query, answer = "what is the capital of France", len(documents) - 1
+    source = candidates.sources.Source("multi_en", [query], documents, [[answer]], [[3]])
+    cosine = np.linspace(1, 0, len(documents))
+    chosen = candidates.harder(source, 0, cosine, bundled, random.Random(0))
+    assert len(chosen) == 24
+    assert chosen[:2] == [answer, 3]
+    logits = bundled.score([(query, document) for document in documents], raw=True)
+    hard = [logits[number] for number in chosen[2 : 2 + candidates.HARD]]
+    others = sorted((logits[number] for number in range(answer) if logits[number] < logits[answer]), reverse=True)
+    assert hard == pytest.approx(others[: candidates.HARD], abs=1e-4)
 
 
 GERMAN = [("Wo liegt", "liegt in"), ("In welchem Land ist", "ist eine Stadt in"), ("Kennst du", "ist bekannt in")]
