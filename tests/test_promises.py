@@ -118,10 +118,10 @@ def test_importing_crossrank_imports_nothing_heavy():
     assert heavy("import crossrank") == ""
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["rank", "--help"], ["score", "--help"], ["show", "--help"]])
-def test_help_imports_nothing_heavy(arguments):
+@pytest.mark.parametrize("command", [[], ["rank"], ["score"], ["show"], ["mine"], ["teach"], ["student"]], ids=str)
+def test_help_imports_nothing_heavy(command):
     """Help that first imports torch takes seconds; how many depends on the machine, the import does not."""
-    call = f"import sys; sys.argv = ['crossrank', *{arguments}]\nfrom crossrank.cli import main\n"
+    call = f"import sys; sys.argv = ['crossrank', *{command}, '--help']\nfrom crossrank.cli import main\n"
     assert heavy(f"{call}try:\n    main()\nexcept SystemExit as done:\n    assert not done.code, done.code") == ""
 
 
