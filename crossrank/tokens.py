@@ -69,10 +69,14 @@ def _unspellable(raw: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     """
     data = json.loads(raw.to_str())
     special = {token["content"] for token in data["added_tokens"] if token["special"]}
+    pieces = {piece for piece, _ in data["model"]["vocab"]}
     data["model"]["vocab"] = [
         [f" {piece}" if piece in special else piece, score] for piece, score in data["model"]["vocab"]
     ]
-    data["added_tokens"] = [token for token in data["added_tokens"] if not token["special"]]
+    # Special tokens beyond the vocabulary cannot be spelled anyway, and the ids of tokens after them count on them.
+    data["added_tokens"] = [
+        token for token in data["added_tokens"] if not token["special"] or token["content"] not in pieces
+    ]
     return tokenizers.Tokenizer.from_str(json.dumps(data))
 
 

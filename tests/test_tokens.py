@@ -97,3 +97,15 @@ def test_a_tokenizer_that_cannot_be_parsed_is_named_with_the_librarys_version(co
     path.write_text(content)
     with pytest.raises(CheckpointError, match=r"tokenizer.json cannot be read by tokenizers \d"):
         Tokenizer.read(path)
+
+
+def test_added_tokens_have_the_ids_that_the_file_gives_them():
+    """Special ones beyond a Unigram vocabulary too, though no text can spell them."""
+    raw = vocabularies.unigram()
+    rows = raw.get_vocab_size()
+    raw.add_special_tokens(["<sep>"])
+    raw.add_tokens(["crossrank"])
+    tokenizer = Tokenizer(raw)
+    assert tokenizer.encode(["crossrank"])[0].tolist() == [rows + 1]
+    assert rows not in tokenizer.encode(["<sep>"])[0].tolist()
+    assert tokenizer.size == rows + 2
