@@ -18,11 +18,12 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch.utils.data import SequentialSampler
 
 from crossrank.errors import InputError
+from crossrank.train.leakage import Guard
 from crossrank.train.losses import LOSSES, Row, rows_of
 from crossrank.train.recipe import Stage
-from crossrank.train.records import Source, mix
+from crossrank.train.records import Record, Source, mix
 
-__all__ = ["InOrder", "draw", "open_rows", "write_rows"]
+__all__ = ["InOrder", "Sieve", "draw", "open_rows", "write_rows"]
 
 CHUNK = 1000  # rows written at a time
 FRUITLESS = 2_000  # records in a row without one that a loss can learn from: there will be none
@@ -43,29 +44,44 @@ class InOrder(DefaultBatchSampler):
         super().__init__(SequentialSampler(dataset), batch_size=batch_size, drop_last=drop_last)
 
 
-def draw(stage: Stage, data: Path, seed: int) -> Iterator[Row]:
+class Sieve:
+    """Leaves out records whose query a dev set asks too, and counts the queries that it left out."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+        self.left_out: set[str] = set()
+
+    def passes(self, record: Record) -> bool:
+        if self.guard.find(record.query) is None:
+            return True
+        self.left_out.add(record.query)
+        return False
+
+
+def draw(stage: Stage, data: Path, seed: int, sieve: Sieve) -> Iterator[Row]:
     """The rows of a stage, stage.steps * stage.batch of them, from its sources by their weights.
 
     The same for the same arguments. InputError when the sources have nothing that the loss can learn from.
     """
+    return itertools.islice(_rows(stage, data, seed, sieve), stage.steps * stage.batch)
+
+
+def _rows(stage: Stage, data: Path, seed: int, sieve: Sieve) -> Iterator[Row]:
     chance = random.Random(f"{seed}:{stage.name}")
     sources = [Source(data / each.path, each.weight) for each in stage.source]
-    return itertools.islice(_rows(stage, sources, seed, chance), stage.steps * stage.batch)
-
-
-def _rows(stage: Stage, sources: list[Source], seed: int, chance: random.Random) -> Iterator[Row]:
     fruitless = 0
     # A number of the stage's own: else every stage would begin with the same records of a file.
     for record in mix(sources, zlib.crc32(f"{seed}:{stage.name}".encode())):
         fruitless += 1
-        for row in rows_of(
+        found = rows_of(
             record,
             stage.loss,
             stage.target,
             documents=stage.documents,
             temperature=stage.temperature,
             chance=chance,
-        ):
+        )
+        for row in found if sieve.passes(record) else ():
             fruitless = 0
             yield row
         if fruitless > FRUITLESS:
@@ -77,6 +93,7 @@ def _rows(stage: Stage, sources: list[Source], seed: int, chance: random.Random)
             raise InputError(
                 f"stage {stage.name!r}: loss {stage.loss!r} needs {needs}, and {fruitless:,} records in a row of "
                 f"{paths} were none; `crossrank mine` finds negatives"
+                + (f" ({len(sieve.left_out):,} queries are a dev set's, too)" if sieve.left_out else "")
             )
 
 

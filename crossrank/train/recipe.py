@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from crossrank.errors import InputError
+from crossrank.train.leakage import THRESHOLD
 from crossrank.train.lora import Lora
 from crossrank.train.losses import LOSSES
 
@@ -62,8 +63,8 @@ class Dev:
 class Stage:
     """One course of training over one mix of data.
 
-    target: "labels" or "scores", a teacher's logits; empty is the loss's own. temperature: what they are divided by, but
-    for the labels of single pairs; below 1 it sharpens list_net's target, which is softmax(labels).
+    target: "labels" or "scores", a teacher's logits; empty is the loss's own. temperature: what they are divided by,
+    but for the labels of single pairs; below 1 it sharpens list_net's target, which is softmax(labels).
     batch: rows a step, over all processes. documents: of a query, at most. accumulate: parts in which a step is
     computed. warmup: the part of the steps in which the rate rises. save_every: steps between what a killed run goes
     on from. options: the loss's own settings.
@@ -128,7 +129,10 @@ class Monitoring:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """All of a run. precision: what is computed in. save_as: how weights are written. log_to: transformers' loggers."""
+    """All of a run. precision: what is computed in. save_as: how weights are written. log_to: transformers' loggers.
+
+    leak_threshold: how much of its shingles a training query may share with one of a dev set and be trained on.
+    """
 
     base: str
     stage: tuple[Stage, ...]
@@ -138,6 +142,7 @@ class Recipe:
     precision: str = "float32"
     save_as: str = "float32"
     log_to: tuple[str, ...] = ()
+    leak_threshold: float = THRESHOLD
     monitor: Monitoring = Monitoring()
 
     def __post_init__(self) -> None:

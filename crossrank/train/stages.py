@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from transformers import set_seed
 
 from crossrank.checkpoint import read_checkpoint
 from crossrank.errors import InputError
@@ -23,7 +24,8 @@ from crossrank.hub import find
 from crossrank.train.bridge import PackedModule, cross_encoder
 from crossrank.train.card import FILE, better_than, digest, read_card, run_card
 from crossrank.train.dev import Judged, mean, measure, read_dev
-from crossrank.train.feeding import draw, open_rows, write_rows
+from crossrank.train.feeding import Sieve, draw, open_rows, write_rows
+from crossrank.train.leakage import Guard
 from crossrank.train.lora import add_lora, merged_state
 from crossrank.train.recipe import Recipe, Stage
 from crossrank.train.saving import install, write_model
@@ -79,6 +81,8 @@ def train(run: Run, *, say: Say, force: bool = False, restart: bool = False) -> 
     base = run.base
     sets = {dev.name or Path(dev.path).stem: read_dev(dev, run.data) for dev in run.recipe.dev}
     dev = _dev_digest(sets)
+    queries = {name: [each.query for each in judged] for name, judged in sets.items()}
+    guard = Guard(queries, run.recipe.leak_threshold)
     if first:
         _open(run, base, force=force, restart=restart)
     process.wait_for_everyone()
@@ -90,7 +94,7 @@ def train(run: Run, *, say: Say, force: bool = False, restart: bool = False) -> 
     for stage in run.recipe.stage:
         done = run.stage_folder(stage) / "model"
         if not done.is_dir():
-            _run_stage(run, stage, place, done, tell)
+            _run_stage(run, stage, place, done, guard, tell)
         place = done
         if stage.name not in scores:
             scores[stage.name] = _measured(place, sets, run.cpu)
@@ -132,7 +136,7 @@ def _open(run: Run, base: Path, *, force: bool, restart: bool) -> None:
     _write(run.state / "recipe.json", recipe)
 
 
-def _run_stage(run: Run, stage: Stage, start: Path, done: Path, say: Say) -> None:
+def _run_stage(run: Run, stage: Stage, start: Path, done: Path, guard: Guard, say: Say) -> None:
     """Train a stage from the folder `start`, or from its last checkpoint, and write the folder `done`."""
     folder = run.stage_folder(stage)
     process = PartialState()
@@ -140,8 +144,12 @@ def _run_stage(run: Run, stage: Stage, start: Path, done: Path, say: Say) -> Non
     if process.is_main_process:
         folder.mkdir(exist_ok=True)
         if not rows.is_file():
-            write_rows(draw(stage, run.data, run.recipe.seed), rows)
+            sieve = Sieve(guard)
+            write_rows(draw(stage, run.data, run.recipe.seed, sieve), rows)
+            if sieve.left_out:
+                say(f"{stage.name}: {len(sieve.left_out):,} queries are left out, dev sets ask them too")
     process.wait_for_everyone()
+    set_seed(run.recipe.seed)  # LoRA's matrices begin at random
     module = PackedModule(read_checkpoint(start), max_length=stage.max_length)
     if stage.lora is not None:
         add_lora(module.model, stage.lora)

@@ -5,9 +5,15 @@ from dataclasses import replace
 import pytest
 
 from crossrank.errors import InputError
-from crossrank.train.feeding import draw, open_rows, write_rows
+from crossrank.train.feeding import Sieve, open_rows, write_rows
+from crossrank.train.feeding import draw as draw_sieved
+from crossrank.train.leakage import Guard
 from crossrank.train.recipe import Mixed, read_recipe
 from tests.train.worlds import toy_lines, write_lines, write_world
+
+
+def draw(stage, data, seed, dev=()):
+    return draw_sieved(stage, data, seed, Sieve(Guard({"dev": dev})))
 
 
 @pytest.fixture
@@ -53,3 +59,12 @@ def test_data_that_a_loss_cannot_learn_from_is_refused_with_what_it_needs(stage,
         list(draw(replace(stage, loss="multiple_negatives"), tmp_path, seed=0))
     rows = list(draw(replace(stage, loss="multiple_negatives", documents=1, steps=1), tmp_path, seed=0))
     assert rows == [{"query": "q", "positive": "d"}] * 8
+
+
+def test_queries_that_a_dev_set_asks_are_left_out_and_counted(stage, tmp_path):
+    lines = [{**line, "query": f"line {n} of them"} for n, line in enumerate(toy_lines(9, seed=1))]
+    write_lines(tmp_path / "train.jsonl", lines)
+    sieve = Sieve(Guard({"dev": ["Line 3 of them!"]}, threshold=1.0))
+    rows = list(draw_sieved(stage, tmp_path, 3, sieve))
+    assert {row["query"] for row in rows} == {f"line {n} of them" for n in range(9) if n != 3}
+    assert sieve.left_out == {"line 3 of them"}

@@ -67,7 +67,7 @@ def test_stages_run_in_order_and_the_baseline_is_measured_first(tmp_path):
 
 
 def test_a_killed_run_goes_on_to_the_same_weights_bit_by_bit(tmp_path):
-    changes = ("labels.steps=90", "labels.save_every=10", "labels.loss=multiple_negatives")
+    changes = ("labels.steps=50", "labels.save_every=10", "labels.loss=multiple_negatives")
     write_world(tmp_path)
     process = child(tmp_path, "--into", str(tmp_path / "killed"), *(f"--set={change}" for change in changes))
     marks = tmp_path / "killed.training" / "1-labels" / "checkpoints"

@@ -17,6 +17,7 @@ FILLER = ("the", "red", "is", "what", "of", "a")
 RECIPE = """
 base = "base"
 seed = 3
+leak_threshold = 1.0
 
 [[dev]]
 path = "dev.jsonl"
