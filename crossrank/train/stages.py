@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def train(run: Run, *, say: Say, force: bool = False, restart: bool = False) -> 
     base = run.base
     sets = {dev.name or Path(dev.path).stem: read_dev(dev, run.data) for dev in run.recipe.dev}
     dev = _dev_digest(sets)
-    queries = {name: [each.query for each in judged] for name, judged in sets.items()}
+    queries: dict[str, Sequence[str]] = {name: [each.query for each in judged] for name, judged in sets.items()}
     guard = Guard(queries, run.recipe.leak_threshold)
     if first:
         _open(run, base, force=force, restart=restart)
