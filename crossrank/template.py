@@ -50,6 +50,4 @@ def framed(tokenizer: Tokenizer) -> Template:
     first_end = len(sides) - sides[::-1].index(0)
     second_end = len(sides) - sides[::-1].index(1)
     ids = encoding.ids
-    return Template(
-        before=tuple(ids[:first]), between=tuple(ids[first_end:second]), after=tuple(ids[second_end:])
-    )
+    return Template(before=tuple(ids[:first]), between=tuple(ids[first_end:second]), after=tuple(ids[second_end:]))
