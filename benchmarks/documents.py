@@ -63,8 +63,10 @@ def main() -> None:
     random.Random(SEED).shuffle(rows)
     (HERE / "documents.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     counts = [len(ids) for ids in encode([row["text"] for row in rows])]
-    print(f"{len(rows)} passages of Python {sys.version.split()[0]}: {min(counts)} to {max(counts)} wordpieces, "
-          f"mean {np.mean(counts):.0f}, median {np.median(counts):.0f}")
+    print(
+        f"{len(rows)} passages of Python {sys.version.split()[0]}: {min(counts)} to {max(counts)} wordpieces, "
+        f"mean {np.mean(counts):.0f}, median {np.median(counts):.0f}"
+    )
 
 
 if __name__ == "__main__":
