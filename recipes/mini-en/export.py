@@ -32,7 +32,7 @@ COPIED = (
 TOKENIZER_CONFIG = {
     "tokenizer_class": "BertTokenizer",
     "do_lower_case": True,
-    "model_max_length": 512,
+    "model_max_length": 256,
     "cls_token": "[CLS]",
     "sep_token": "[SEP]",
     "pad_token": "[PAD]",

@@ -38,29 +38,29 @@ class Row:
     negatives: list[str]
 
 
-# name of the file, most queries to use, most documents to keep. The caps are what 24k documents can be split into.
+# name of the file, most queries to use, most documents to keep. The caps are what 40k documents can be split into.
 FILES = {
-    "medquad": (800, 1300),
-    "scitldr": (1200, 1600),
+    "medquad": (1600, 2400),
+    "scitldr": (1900, 1900),
     "metatool": (900, 500),
     "wikisql_tables": (1400, 2200),
     "text2sql_small": (500, 400),
     "tldr": (500, 1000),
-    "docs_questions_en": (1500, 2000),
-    "codenn_so": (900, 1200),
+    "docs_questions_en": (3000, 3800),
+    "codenn_so": (3000, 3600),
     "awsdocs_titles": (400, 700),
-    "squad_train_sentences": (900, 1200),
+    "squad_train_sentences": (1800, 2200),
     "selqa": (500, 1200),
     "strategyqa_facts": (500, 800),
-    "nq_open_oracle": (800, 900),
+    "nq_open_oracle": (1600, 1800),
     "multispanqa": (400, 500),
-    "covid_qa": (400, 500),
+    "covid_qa": (900, 900),
     "epqa": (400, 1200),
     "hetpqa_semipqa": (400, 800),
     "wikitablequestions": (500, 500),
     "fetaqa": (600, 800),
     "fairytaleqa": (300, 500),
-    "gitbugs": (500, 700),
+    "gitbugs": (1000, 1400),
 }
 JOIN = ("{a} {b}", "{a} Also, {b}", "{a} Moreover, {b}", "{a} In addition, {b}", "{a} I would also like to know: {b}")
 
@@ -214,11 +214,11 @@ def titles(folder: Path, rng: random.Random) -> list[Row]:
 
 
 MADE: dict[str, tuple[Callable[[Path, random.Random], list[Row]], int, int]] = {
-    "metatool": (tools, 1100, 400),
-    "functions": (functions, 2200, 2600),
-    "operations": (operations, 1500, 2200),
+    "metatool": (tools, 2200, 400),
+    "functions": (functions, 4000, 4400),
+    "operations": (operations, 2500, 3400),
     "operations_joined": (lambda folder, rng: joined(operations(folder, rng), 800, rng), 500, 1400),
-    "first_sentences": (titles, 900, 1300),
+    "first_sentences": (titles, 1800, 2400),
 }
 
 

@@ -1,6 +1,6 @@
 """Train mini-en: a stock BERT cross-encoder that keeps what its bi-encoder knew.
 
-    python train.py --data CANDIDATES --out DIR --minutes 57
+    python train.py --data CANDIDATES --out DIR --pairs 90000
 
 Three things keep the knowledge (a plain fine-tune on labels loses it):
 1. The last layer and the head are written so that the first score is nearly the bi-encoder's cosine: warm.py.
@@ -32,14 +32,17 @@ GROUP = 8  # documents a query
 QUERIES = 6  # a step: where pairs are few, more steps are worth more than bigger ones
 HELD_OUT = 40  # queries of each source that are never trained on
 COSINE, LEXICAL, BONUS = 20.0, 5.0, 4.0  # the teacher: nats for a cosine of 1, for BM25's best document, for a label
-RATE, HEAD_RATE, WARM_UP = 1.2e-4, 3e-4, 0.04  # HEAD_RATE: the last layer and the head
+RATE, HEAD_RATE = 1.2e-4, 3e-4  # HEAD_RATE: of the last layer and the head
+WARM_UP, DECAY = 0.02, 0.4  # parts of the run, its first and its last
 BIAS = -6.0  # on attention between the sides, when training starts
 TYPE_STEP, FIT_PAIRS = 0.75, 70
-LENGTHS = (48, 72, 112, 220, 384)  # documents of a step are cut to one of these, with fewer queries where they are long
-EARLY_ODDS, LATE_ODDS = (0.45, 0.35, 0.17, 0.02, 0.01), (0.38, 0.33, 0.2, 0.06, 0.03)
-# Less of what is easy or odd, and from half of the run on more of what was then below its bi-encoder (code, schemas).
-WEIGHT = {"fairytaleqa": 0.4, "text2sql_small": 0.6, "gitbugs": 0.6, "awsdocs_titles": 0.6, "operations_joined": 0.6}
-LATE_WEIGHT = {**WEIGHT, "functions": 1.8, "codenn_so": 1.8, "operations": 1.4, "epqa": 1.4, "wikisql_tables": 0.7}
+# Documents of a step are cut to one of these, with fewer queries where they are long. A model that saw few long ones
+# ranks long ones badly; the longest here fills the window that the model is served with.
+LENGTHS = (48, 80, 128, 220)
+EARLY_ODDS, LATE_ODDS = (0.4, 0.35, 0.2, 0.05), (0.2, 0.25, 0.3, 0.25)
+# Less of what is easy or odd, more of what falls behind its bi-encoder soonest (code, product questions).
+WEIGHT = {"fairytaleqa": 0.4, "text2sql_small": 0.6, "awsdocs_titles": 0.6, "operations_joined": 0.6}
+WEIGHT |= {"functions": 1.5, "codenn_so": 1.6, "epqa": 1.3, "operations": 1.2, "wikisql_tables": 0.7}
 
 TokenPair = tuple[list[int], list[int]]
 
@@ -84,9 +87,8 @@ def gather(picks: list[tuple[Pool, int, list[int]]], most: int) -> Lists:
 
 def sample(pools: list[Pool], rng: random.Random, done: float) -> Lists:
     """One step's lists: one to three positives of each query and random ones of its other candidates."""
-    weight = WEIGHT if done < 0.58 else LATE_WEIGHT
-    odds = [weight.get(pool.name, 1.0) * len(pool) ** 0.75 for pool in pools]
-    most = rng.choices(LENGTHS, EARLY_ODDS if done < 0.4 else LATE_ODDS)[0]
+    odds = [WEIGHT.get(pool.name, 1.0) * len(pool) ** 0.75 for pool in pools]
+    most = rng.choices(LENGTHS, EARLY_ODDS if done < 0.3 else LATE_ODDS)[0]
     picks = []
     for pool in rng.choices(pools, odds, k=max(3, min(QUERIES, QUERIES * 150 // most))):
         i = rng.randrange(HELD_OUT, len(pool))
@@ -233,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that candidates.py wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for state.pt; training resumes from it")
-    parser.add_argument("--minutes", type=float, default=57.0, help="time of training steps; the schedule ends with it")
+    parser.add_argument("--pairs", type=int, default=90_000, help="pairs to train on; the schedule ends with them")
     parser.add_argument(
         "--opening", type=float, default=0.2, help="part of training in which the sides' attention opens"
     )
@@ -249,7 +251,7 @@ def main() -> None:
     body = [p for p in model.bert.parameters() if p.requires_grad and all(p is not other for other in head)]
     groups = [{"params": body, "rate": RATE}, {"params": head, "rate": HEAD_RATE}]
     optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
-    spent, step, pairs = 0.0, 0, 0
+    spent, step, pairs = 0.0, 0, 0  # spent: seconds
     path = options.out / "state.pt"
     if path.exists():
         state = torch.load(path, weights_only=False)
@@ -261,12 +263,12 @@ def main() -> None:
         warm_up(model, pools, rng)
     saved = tested = spent
     running: dict[str, float] = {}
-    while spent < 60 * options.minutes:
+    while pairs < options.pairs:
         begin = time.perf_counter()
-        done = spent / (60 * options.minutes)
+        done = pairs / options.pairs
         bias = BIAS * max(0.0, 1 - done / options.opening) if options.opening else 0.0
         for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * min(1.0, done / WARM_UP + 0.05) * max(0.02, 1 - done)
+            group["lr"] = group["rate"] * min(1.0, done / WARM_UP + 0.05, (1 - done) / DECAY + 0.01)
         lists = sample(pools, rng, done)
         parts = loss_of(scores_of(model, lists.pairs, bias).view(-1, GROUP), lists, done)
         sum(parts.values()).backward()
@@ -274,20 +276,19 @@ def main() -> None:
         optimizer.step()
         optimizer.zero_grad()
         step, pairs = step + 1, pairs + len(lists.pairs)
-        spent += min(20.0, time.perf_counter() - begin)  # a paused process does not use up its schedule
+        spent += time.perf_counter() - begin
         for key, value in parts.items():
             running[key] = 0.95 * running.get(key, value.item()) + 0.05 * value.item()
         if step % 20 == 0:
             terms = " ".join(f"{key} {value:.3f}" for key, value in running.items())
             clock = time.strftime("%H:%M:%S")
             print(f"{clock} step {step} {done:.3f} bias {bias:.1f} {pairs / spent:.1f} pairs/s | {terms}", flush=True)
-        over = spent >= 60 * options.minutes
+        over = pairs >= options.pairs
         if spent - saved > 120 or over:
             kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             save(path, {**kept, "spent": spent, "step": step, "pairs": pairs})
-            saved, more = spent, open_pools(options.data)
-            pools = more if len(more) > len(pools) else pools
-        if spent - tested > 720 or over:
+            saved, pools = spent, open_pools(options.data)  # candidates.py may have gone on
+        if spent - tested > 900 or over:
             tested = spent
             print(held_out(model, pools, bias, 8), flush=True)
 
