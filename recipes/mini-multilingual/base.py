@@ -208,7 +208,7 @@ def embed_rows(model: BertModel, rows: list[list[int]], batch: int = 48) -> np.n
         for row, i in enumerate(part):
             tokens[row, : len(rows[i])] = torch.tensor(rows[i])
         mask = (torch.arange(tokens.shape[1]) < torch.tensor([len(rows[i]) for i in part])[:, None]).long()
-        states = model(tokens, attention_mask=mask).last_hidden_state
+        states = model(tokens, attention_mask=mask).last_hidden_state.float()
         mean = (states * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
         out[part] = torch.nn.functional.normalize(mean, dim=1).numpy()
     return out

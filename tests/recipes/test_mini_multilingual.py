@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import importlib
 import importlib.util
 import json
 import random
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,21 +14,7 @@ import pytest
 from crossrank import Reranker
 from crossrank.tools.trim import trim
 
-FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "mini-multilingual"
-NAMES = [path.stem for path in FOLDER.glob("*.py")]
-
-
-@pytest.fixture(scope="module")
-def recipe():
-    """recipe("sources"): a module of the recipe's folder, which is on the path while the tests run."""
-    hidden = {name: sys.modules.pop(name) for name in NAMES if name in sys.modules}
-    sys.path.insert(0, str(FOLDER))
-    yield importlib.import_module
-    sys.path.remove(str(FOLDER))
-    for name in NAMES:
-        sys.modules.pop(name, None)
-    sys.modules.update(hidden)
-
+RECIPE = "mini-multilingual"
 
 HELP = {
     "de": (
@@ -137,7 +120,7 @@ def test_the_base_model_embeds_as_its_package_does(recipe, e5):
     assert min(cosines) > 0.999
 
 
-def test_from_pairs_to_a_model_that_loads(recipe, e5, tmp_path, monkeypatch, capsys):
+def test_from_pairs_to_a_model_that_loads(called, e5, tmp_path, capsys):
     """Trimmed, candidates chosen, warmed up, trained for a step: what is written loads and tells documents apart."""
     rows = {
         "multi_de": [(f"{ask} {place}?", f"{place} {say} {land}.") for ask, say in GERMAN for place, land in PLACES],
@@ -151,18 +134,14 @@ def test_from_pairs_to_a_model_that_loads(recipe, e5, tmp_path, monkeypatch, cap
     report = trim(e5, base, [*texts, "query: passage:"])
     assert report.rows < 15_000
 
-    def called(module: str, *arguments: object) -> None:
-        monkeypatch.setattr(sys, "argv", [f"{module}.py", "--base", str(base), *map(str, arguments)])
-        recipe(module).main()
-
-    called("candidates", "--pairs", tmp_path, "--out", tmp_path)
+    called("candidates", "--base", base, "--pairs", tmp_path, "--out", tmp_path)
     for name, pairs in rows.items():
         arrays = dict(np.load(tmp_path / f"{name}.npz"))
         assert arrays["candidates"].shape == (len(pairs), 24)
         assert arrays["label"][:, 0].all(), "answers come first"
         assert (arrays["bm25"].max() > 0) == (name == "multi_de"), "words are of no use across languages"
         assert len(arrays["documents"]) == arrays["document_bounds"][-1]
-    called("train", "--data", tmp_path, "--out", tmp_path / "run", "--pairs", 40)
+    called("train", "--base", base, "--data", tmp_path, "--out", tmp_path / "run", "--pairs", 40)
     assert "held out" in capsys.readouterr().out
     reranker = Reranker.load(tmp_path / "run" / "model", device="cpu")
     assert reranker.checkpoint.settings["vocab_size"] == report.rows

@@ -1,0 +1,160 @@
+"""Distil tiny-en, a JinaBERT of four layers that reads 8,192 tokens, out of mini-en.
+
+    crossrank student mini-en --jinabert --layers 4 --inner 1024 --into work/student
+    python distil.py --student work/student --data ../mini-en/work/candidates --out work/run --pairs 40000
+
+`crossrank student` carries over what it can; attention by nearness in place of positions is what the student has to
+learn. Its teacher's states teach that fastest: one label a list says little, the states of three layers 384 numbers a
+token (TinyBERT, Jiao et al. 2020, https://arxiv.org/abs/1909.10351). So at first each layer of the student is drawn to
+the states of the teacher's layer that it was copied from, later the scores alone count: the teacher's distribution over
+a list, and its logits, so that a score keeps its meaning. Labels are not looked at.
+
+state.pt in --out is resumed from; the finished model is in --out/model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
+
+from crossrank.batch import Packed, pack
+from crossrank.checkpoint import Checkpoint, read_checkpoint
+from crossrank.hub import find
+from crossrank.models.jinabert import Block
+from crossrank.train.saving import write_model
+from crossrank.train.students import spread
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mini-en"))
+import train as mini_en
+
+RATE = 4e-4
+WARM_UP, DECAY = 0.03, 0.5  # parts of the run, its first and its last
+STATES, LOGITS = 6.0, 0.05  # weights beside the list's divergence; STATES falls to a tenth
+# Tokens that documents of a step are cut to, and how often. The longest is what the candidates hold; far beyond it
+# nothing but ALiBi's extrapolation helps.
+LENGTHS, ODDS = (64, 128, 220, 380), (0.35, 0.3, 0.2, 0.15)
+TOKENS = 5000  # a step, about
+SAVE_SECONDS, REPORT_STEPS = 120, 20
+
+
+def batch_of(checkpoint: Checkpoint, pairs: list[mini_en.TokenPair]) -> tuple[Packed, Tensor]:
+    """The pairs packed, equal lengths side by side, and where each of them lies in the packed order."""
+    filled = [checkpoint.template.fill(*(np.array(side, dtype=np.int32) for side in pair)) for pair in pairs]
+    order = sorted(range(len(filled)), key=lambda i: -len(filled[i]))
+    return pack([filled[i] for i in order]), torch.tensor(order).argsort()
+
+
+def scores_and_states(model: nn.Module, batch: Packed) -> tuple[Tensor, list[Tensor]]:
+    """Logits in packed order, and the states of every token after each layer but the last."""
+    with torch.autocast("cpu", torch.bfloat16):
+        x, states = model.embeddings(batch), []
+        for block in model.blocks[:-1]:
+            x = block(x, batch)
+            states.append(x)
+        return model.head(model.blocks[-1].first(x, batch)), states
+
+
+def sample(pools: list[mini_en.Pool], rng: random.Random) -> mini_en.Lists:
+    """One step's lists: each has the candidates that both retrievers rank highest and some at random."""
+    odds = [mini_en.WEIGHT.get(pool.name, 1.0) * len(pool) ** 0.75 for pool in pools]
+    most = rng.choices(LENGTHS, ODDS)[0]
+    picks = []
+    for pool in rng.choices(pools, odds, k=max(2, min(8, TOKENS // (mini_en.GROUP * (most + 24))))):
+        i = rng.randrange(mini_en.HELD_OUT, len(pool))
+        picks.append((pool, i, sorted(rng.sample(range(pool.arrays["candidates"].shape[1]), mini_en.GROUP))))
+    return mini_en.gather(picks, most)
+
+
+@torch.no_grad()
+def held_out(student: Checkpoint, teacher: Checkpoint, pools: list[mini_en.Pool], queries: int) -> str:
+    """Mean nDCG@10 on held-out lists: student, teacher, bi-encoder, BM25."""
+    rows = []
+    for pool in pools:
+        lists = mini_en.gather([(pool, i, list(range(16))) for i in range(queries)], 220)
+        scores = []
+        for checkpoint in (student, teacher):
+            batch, places = batch_of(checkpoint, lists.pairs)
+            scores.append(scores_and_states(checkpoint.model, batch)[0].float()[places].view(queries, 16).numpy())
+        scores += [pool.arrays[name][:queries, :16] for name in ("cosine", "bm25")]
+        label = lists.label.numpy()
+        rows.append([np.mean([mini_en.ndcg(s, r) for s, r in zip(each, label, strict=True)]) for each in scores])
+    means = " ".join(f"{value:.3f}" for value in np.mean(rows, axis=0))
+    return f"held out: tiny-en | mini-en, bi-encoder, BM25: {means} ({len(pools)} sources, {queries} queries each)"
+
+
+def losses(checkpoint: Checkpoint, teacher: Checkpoint, lists: mini_en.Lists, layers: tuple[int, ...]) -> list[Tensor]:
+    """Divergence of the lists, distance of the states (per number), distance of the logits."""
+    batch, places = batch_of(checkpoint, lists.pairs)
+    with torch.no_grad():
+        wanted, shown = scores_and_states(teacher.model, batch)
+    scores, states = scores_and_states(checkpoint.model, batch)
+    scores, wanted = (each.float()[places].view(-1, mini_en.GROUP) for each in (scores, wanted))
+    apart = [mse_loss(state.float(), shown[layer].float()) for state, layer in zip(states, layers, strict=False)]
+    listed = kl_div(log_softmax(scores, 1), softmax(wanted, 1), reduction="batchmean")
+    return [listed, torch.stack(apart).mean(), mse_loss(scores, wanted)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--student", type=Path, required=True, help="folder that `crossrank student` wrote")
+    parser.add_argument("--teacher", default="mini-en", help="what it was built of; default: mini-en")
+    parser.add_argument("--data", type=Path, required=True, help="folder that ../mini-en/candidates.py wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder for state.pt and the model")
+    parser.add_argument("--pairs", type=int, required=True, help="pairs to train on; the schedule ends with them")
+    parser.add_argument("--seed", type=int, default=3)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    rng = random.Random(options.seed)
+    pools = mini_en.open_pools(options.data)
+    student, teacher = read_checkpoint(options.student), read_checkpoint(find(options.teacher))
+    model: Any = student.model.float()
+    teacher.model.float()
+    assert isinstance(model.blocks[0], Block)
+    model.embeddings.words.weight.requires_grad_(False)  # words that training never shows keep their meaning
+    layers = spread(len(teacher.model.blocks), len(model.blocks))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, weight_decay=0.01)
+    path, pairs, step, spent = options.out / "state.pt", 0, 0, 0.0
+    if path.exists():
+        state = torch.load(path, weights_only=False)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        pairs, step, spent = state["pairs"], state["step"], state["spent"]
+        rng.seed(options.seed + step)
+    saved = spent
+    while pairs < options.pairs:
+        begin = time.perf_counter()
+        done = pairs / options.pairs
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * min(1.0, done / WARM_UP + 0.02, (1 - done) / DECAY + 0.01)
+        lists = sample(pools, rng)
+        parts = losses(student, teacher, lists, layers)
+        (parts[0] + max(0.1, 1 - done / 0.6) * STATES * parts[1] + LOGITS * parts[2]).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        step, pairs = step + 1, pairs + len(lists.pairs)
+        spent += time.perf_counter() - begin
+        if step % REPORT_STEPS == 0:
+            listed, states, logits = (part.item() for part in parts)
+            terms = f"list {listed:.3f} states {states:.3f} logits {logits:.3f}"
+            print(f"step {step} {done:.3f} {pairs / spent:.1f} pairs/s | {terms}", flush=True)
+        if spent - saved > SAVE_SECONDS or pairs >= options.pairs:
+            kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            mini_en.save(path, {**kept, "pairs": pairs, "step": step, "spent": spent})
+            saved = spent
+    print(held_out(student, teacher, pools, 8), flush=True)
+    write_model(student, model.state_dict(), options.out / "model", dtype="float16")
+
+
+if __name__ == "__main__":
+    main()
