@@ -1,4 +1,4 @@
-"""docs/results.md: BM25, a bi-encoder and the bundled model on every collection that is there, whatever it says.
+"""docs/results.md: BM25, a bi-encoder and the bundled models on every collection that is there, whatever it says.
 
     python -m benchmarks.results --data FOLDER --biencoder FOLDER [--limit-queries 30] [--top-k 50]
 
@@ -23,6 +23,7 @@ from crossrank.evaluate.results import as_json, write_runs
 from crossrank.evaluate.run import Options, Outcome, Table, evaluate_one
 from crossrank.evaluate.runs import write_whole
 from crossrank.evaluate.systems import open_system
+from crossrank.hub import DEFAULT, bundled_names
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of the collections' folders")
     parser.add_argument("--biencoder", type=Path, required=True, help="all-MiniLM-L6-v2's folder")
+    parser.add_argument("--model", nargs="+", default=[*bundled_names(), f"{DEFAULT}@int8"], metavar="NAME[@DTYPE]")
     parser.add_argument("--limit-queries", type=int, help="a sample of each collection's queries")
     parser.add_argument("--top-k", type=int, default=100)
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "results", help="for indexes and unfinished work")
@@ -66,7 +68,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="also the runs of `crossrank evaluate --runs`")
     options = parser.parse_args()
     encoder = replace(open_system(f"biencoder:{options.biencoder}"), name="all-MiniLM-L6-v2 bi-encoder")
-    systems = [encoder, open_system("mini-en"), open_system("mini-en@int8")]
+    systems = [encoder, *map(open_system, options.model)]
     tables = []
     for entry in ENTRIES:
         if not (options.data / entry.folder).is_dir():
@@ -172,9 +174,13 @@ def cell(table: Table, outcome: Outcome, measure: str, top: float) -> str:
 
 
 def rows(table: Table) -> Iterator[str]:
-    first, encoder, plain, quantized = table.outcomes
-    for before, after in ((first, plain), (encoder, plain), (plain, quantized)):
-        yield row(table.collection.name, compare(table, before, after, table.measures[0]))
+    """Each model against BM25 and the bi-encoder, another dtype of a model against the model."""
+    first, encoder, *models = table.outcomes
+    named = {each.system: each for each in models}
+    for after in models:
+        plain = named.get(after.system.rpartition(" ")[0])
+        for before in (first, encoder) if plain is None else (plain,):
+            yield row(table.collection.name, compare(table, before, after, table.measures[0]))
 
 
 def row(name: str, each: Difference) -> str:
