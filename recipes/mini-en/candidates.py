@@ -20,7 +20,7 @@ from sources import NAMES, Source, load
 from tokenizers import Tokenizer
 from transformers import BertModel
 
-QUERY_TOKENS, DOCUMENT_TOKENS = 64, 384  # what is kept of each; training cuts documents further
+QUERY_TOKENS, DOCUMENT_TOKENS = 128, 384  # what is kept of each; training cuts documents further
 TEACHER_TOKENS = 96  # the bi-encoder reads this much of a document: it costs as much as training does
 CANDIDATES = 24
 # Sources with the least in common first, so that training on a part of them is already broad.

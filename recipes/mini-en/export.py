@@ -1,6 +1,9 @@
 """Training's state -> a folder that transformers, sentence-transformers and crossrank load: fp16 weights and tokenizer.
 
-    python export.py --state OUT/state.pt --out FOLDER
+    python export.py --state RUN/state.pt LATER/state.pt --out FOLDER
+
+Of several states the mean is written, which ranks better than each (Wortsman et al. 2022,
+https://arxiv.org/abs/2203.05482); they are to come of one run, or of runs that went on from it.
 
 Files are written beside their final names and renamed, so a reader of the folder never sees half a model.
 """
@@ -48,15 +51,17 @@ def write(path: Path, text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--state", type=Path, required=True, help="state.pt of train.py")
+    parser.add_argument("--state", type=Path, nargs="+", required=True, help="state.pt of train.py")
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     parser.add_argument("--base", type=Path, help="folder of the bi-encoder; default: all-MiniLM-L6-v2's package")
     options = parser.parse_args()
     folder = base_model(options.base)
     options.out.mkdir(parents=True, exist_ok=True)
-    trained = torch.load(options.state, weights_only=False)["model"]
+    states = [torch.load(path, weights_only=False)["model"] for path in options.state]
     tensors = {
-        name: value.to(torch.float16).contiguous() for name, value in trained.items() if "position_ids" not in name
+        name: torch.stack([state[name].float() for state in states]).mean(0).to(torch.float16)
+        for name in states[0]
+        if "position_ids" not in name
     }
     partial = options.out / ".model.safetensors.partial"
     save_file(tensors, partial, metadata={"format": "pt"})

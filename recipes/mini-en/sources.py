@@ -213,12 +213,31 @@ def titles(folder: Path, rng: random.Random) -> list[Row]:
     return rows
 
 
+def halves(folder: Path, rng: random.Random) -> list[Row]:
+    """Long requests: the first half of a passage finds the second."""
+    rows = []
+    for name in ("scitldr", "medquad", "covid_qa", "awsdocs_titles", "docs_questions_en", "fairytaleqa"):
+        seen = set()
+        for row in rows_of(folder, name):
+            sentences = re.split(r"(?<=[.!?])\s+", re.sub(r"\s+", " ", row.positives[0]).strip())
+            if row.positives[0] in seen or len(sentences) < 4:
+                continue
+            seen.add(row.positives[0])
+            middle = len(sentences) // 2
+            head, rest = " ".join(sentences[:middle]), " ".join(sentences[middle:])
+            if 25 <= len(head.split()) <= 110 and len(rest.split()) >= 20:
+                opening = rng.choice(("", "", "I am interested in ", "Please find articles about: ", f"{row.query} "))
+                rows.append(Row(opening + head, [rest], []))
+    return rows
+
+
 MADE: dict[str, tuple[Callable[[Path, random.Random], list[Row]], int, int]] = {
     "metatool": (tools, 2200, 400),
     "functions": (functions, 4000, 4400),
     "operations": (operations, 2500, 3400),
     "operations_joined": (lambda folder, rng: joined(operations(folder, rng), 800, rng), 500, 1400),
     "first_sentences": (titles, 1800, 2400),
+    "halves": (halves, 2400, 3000),
 }
 
 

@@ -1,6 +1,7 @@
 """Train mini-en: a stock BERT cross-encoder that keeps what its bi-encoder knew.
 
-    python train.py --data CANDIDATES --out DIR --pairs 90000
+    python train.py --data CANDIDATES --out RUN --pairs 65000
+    python train.py --data CANDIDATES --out LATER --pairs 30000 --start RUN/state.pt
 
 Three things keep the knowledge (a plain fine-tune on labels loses it):
 1. The last layer and the head are written so that the first score is nearly the bi-encoder's cosine: warm.py.
@@ -33,6 +34,7 @@ QUERIES = 6  # a step: where pairs are few, more steps are worth more than bigge
 HELD_OUT = 40  # queries of each source that are never trained on
 COSINE, LEXICAL, BONUS = 20.0, 5.0, 4.0  # the teacher: nats for a cosine of 1, for BM25's best document, for a label
 RATE, HEAD_RATE = 1.2e-4, 3e-4  # HEAD_RATE: of the last layer and the head
+LATER = 0.6  # of the rates, for a run that goes on from another
 WARM_UP, DECAY = 0.02, 0.4  # parts of the run, its first and its last
 BIAS = -6.0  # on attention between the sides, when training starts
 TYPE_STEP, FIT_PAIRS = 0.75, 70
@@ -43,6 +45,7 @@ EARLY_ODDS, LATE_ODDS = (0.4, 0.35, 0.2, 0.05), (0.2, 0.25, 0.3, 0.25)
 # Less of what is easy or odd, more of what falls behind its bi-encoder soonest (code, product questions).
 WEIGHT = {"fairytaleqa": 0.4, "text2sql_small": 0.6, "awsdocs_titles": 0.6, "operations_joined": 0.6}
 WEIGHT |= {"functions": 1.5, "codenn_so": 1.6, "epqa": 1.3, "operations": 1.2, "wikisql_tables": 0.7}
+WEIGHT |= {"halves": 1.5, "medquad": 1.3}
 
 TokenPair = tuple[list[int], list[int]]
 
@@ -85,10 +88,10 @@ def gather(picks: list[tuple[Pool, int, list[int]]], most: int) -> Lists:
     return Lists(pairs, torch.tensor(np.stack(teacher)), torch.tensor(np.stack(label)))
 
 
-def sample(pools: list[Pool], rng: random.Random, done: float) -> Lists:
+def sample(pools: list[Pool], rng: random.Random, length_odds: tuple[float, ...]) -> Lists:
     """One step's lists: one to three positives of each query and random ones of its other candidates."""
     odds = [WEIGHT.get(pool.name, 1.0) * len(pool) ** 0.75 for pool in pools]
-    most = rng.choices(LENGTHS, EARLY_ODDS if done < 0.3 else LATE_ODDS)[0]
+    most = rng.choices(LENGTHS, length_odds)[0]
     picks = []
     for pool in rng.choices(pools, odds, k=max(3, min(QUERIES, QUERIES * 150 // most))):
         i = rng.randrange(HELD_OUT, len(pool))
@@ -239,6 +242,7 @@ def main() -> None:
     parser.add_argument(
         "--opening", type=float, default=0.2, help="part of training in which the sides' attention opens"
     )
+    parser.add_argument("--start", type=Path, help="state.pt of a run to go on from; default: none")
     parser.add_argument("--base", type=Path, help="folder of the bi-encoder; default: all-MiniLM-L6-v2's package")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
@@ -251,7 +255,8 @@ def main() -> None:
     written = (model.classifier, model.bert.pooler, model.bert.encoder.layer[-1])
     head = [parameter for module in written for parameter in module.parameters()]
     body = [p for p in model.bert.parameters() if p.requires_grad and all(p is not other for other in head)]
-    groups = [{"params": body, "rate": RATE}, {"params": head, "rate": HEAD_RATE}]
+    share = LATER if options.start else 1.0
+    groups = [{"params": body, "rate": share * RATE}, {"params": head, "rate": share * HEAD_RATE}]
     optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
     spent, step, pairs = 0.0, 0, 0  # spent: seconds
     path = options.out / "state.pt"
@@ -261,6 +266,8 @@ def main() -> None:
         optimizer.load_state_dict(state["optimizer"])
         spent, step, pairs = state["spent"], state["step"], state["pairs"]
         rng.seed(options.seed + step)
+    elif options.start:
+        model.load_state_dict(torch.load(options.start, weights_only=False)["model"])
     else:
         warm_up(model, base, pools, rng)
     saved = tested = spent
@@ -268,10 +275,11 @@ def main() -> None:
     while pairs < options.pairs:
         begin = time.perf_counter()
         done = pairs / options.pairs
-        bias = BIAS * max(0.0, 1 - done / options.opening) if options.opening else 0.0
+        opens = options.opening and not options.start
+        bias = BIAS * max(0.0, 1 - done / options.opening) if opens else 0.0
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * min(1.0, done / WARM_UP + 0.05, (1 - done) / DECAY + 0.01)
-        lists = sample(pools, rng, done)
+        lists = sample(pools, rng, EARLY_ODDS if done < 0.3 and not options.start else LATE_ODDS)
         parts = loss_of(scores_of(model, lists.pairs, bias).view(-1, GROUP), lists, done)
         sum(parts.values()).backward()
         torch.nn.utils.clip_grad_norm_(body + head, 1.0)

@@ -38,7 +38,7 @@ def test_from_candidates_to_a_model_that_loads(called, english_base, english_can
 
 def test_a_list_of_the_loss_is_a_query_with_an_answer_among_wrong_ones(recipe, english_candidates):
     train = recipe("train")
-    lists = train.sample(train.open_pools(english_candidates), random.Random(0), done=0.5)
+    lists = train.sample(train.open_pools(english_candidates), random.Random(0), train.LATE_ODDS)
     assert lists.label.shape == lists.teacher.shape == (len(lists.pairs) // train.GROUP, train.GROUP)
     assert lists.label.any(1).all()
     assert not lists.label.all(1).any()

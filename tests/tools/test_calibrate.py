@@ -45,9 +45,7 @@ def test_platt_equals_scikit_learn():
     assert (ours.slope, ours.intercept) == pytest.approx((theirs.coef_[0, 0], theirs.intercept_[0]), abs=0.01)
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0]), st.booleans()), min_size=2, max_size=40)
-)
+@given(st.lists(st.tuples(st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0]), st.booleans()), min_size=2, max_size=40))
 def test_isotonic_equals_scikit_learn(pairs):
     isotonic = pytest.importorskip("sklearn.isotonic")
     logits = np.array([x for x, _ in pairs])
