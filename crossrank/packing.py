@@ -7,6 +7,7 @@ the same, to rounding.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import torch
@@ -14,6 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 __all__ = ["PackedLinear", "pack_linear", "replace_linear"]
+
+# oneDNN, and torch above it, keep what they compiled for each shape, a thousand shapes by default and a megabyte or
+# more for each. A server meets a new shape with nearly every batch. They read this when the first product is computed.
+for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(cache, "64")
 
 
 class PackedLinear(nn.Module):
