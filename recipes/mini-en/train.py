@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from candidates import QUERY_TOKENS, base_model, encode
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, kl_div, log_softmax, softmax
 from transformers import BertForSequenceClassification, BertModel
 from warm import fit, write
@@ -229,9 +229,45 @@ def warm_up(model: BertForSequenceClassification, base: Path, pools: list[Pool],
     write(model, *fit(states, sides, (targets[0], targets[1])))
 
 
-def save(path: Path, state: dict[str, object]) -> None:
-    torch.save(state, path.with_suffix(".partial"))
-    os.replace(path.with_suffix(".partial"), path)
+def adam(model: BertForSequenceClassification, rate: float, head_rate: float) -> torch.optim.AdamW:
+    """AdamW; `head_rate` is for the last layer and the head, which warm_up() wrote."""
+    written = (model.classifier, model.bert.pooler, model.bert.encoder.layer[-1])
+    head = [parameter for module in written for parameter in module.parameters()]
+    body = [p for p in model.bert.parameters() if p.requires_grad and all(p is not other for other in head)]
+    groups = [{"params": body, "rate": rate}, {"params": head, "rate": head_rate}]
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
+
+
+@dataclass
+class Progress:
+    """How far a run is; what of it a killed one goes on from is in the file `path`."""
+
+    path: Path
+    pairs: int = 0
+    step: int = 0
+    spent: float = 0.0  # seconds
+
+    def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
+        """Read model, optimizer and progress back, where the file is there."""
+        if not self.path.exists():
+            return False
+        state = torch.load(self.path, weights_only=False)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        self.pairs, self.step, self.spent = state["pairs"], state["step"], state["spent"]
+        return True
+
+    def add(self, pairs: int, seconds: float) -> None:
+        self.pairs, self.step, self.spent = self.pairs + pairs, self.step + 1, self.spent + seconds
+
+    def __str__(self) -> str:
+        return f"step {self.step} {self.pairs / self.spent:.1f} pairs/s"
+
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        partial = self.path.with_suffix(".partial")
+        torch.save({**kept, "pairs": self.pairs, "step": self.step, "spent": self.spent}, partial)
+        os.replace(partial, self.path)
 
 
 def main() -> None:
@@ -252,29 +288,20 @@ def main() -> None:
     pools = open_pools(options.data)
     base = base_model(options.base)
     model = start_model(base)
-    written = (model.classifier, model.bert.pooler, model.bert.encoder.layer[-1])
-    head = [parameter for module in written for parameter in module.parameters()]
-    body = [p for p in model.bert.parameters() if p.requires_grad and all(p is not other for other in head)]
     share = LATER if options.start else 1.0
-    groups = [{"params": body, "rate": share * RATE}, {"params": head, "rate": share * HEAD_RATE}]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
-    spent, step, pairs = 0.0, 0, 0  # spent: seconds
-    path = options.out / "state.pt"
-    if path.exists():
-        state = torch.load(path, weights_only=False)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        spent, step, pairs = state["spent"], state["step"], state["pairs"]
-        rng.seed(options.seed + step)
+    optimizer = adam(model, share * RATE, share * HEAD_RATE)
+    progress = Progress(options.out / "state.pt")
+    if progress.resume(model, optimizer):
+        rng.seed(options.seed + progress.step)
     elif options.start:
         model.load_state_dict(torch.load(options.start, weights_only=False)["model"])
     else:
         warm_up(model, base, pools, rng)
-    saved = tested = spent
+    saved = tested = progress.spent
     running: dict[str, float] = {}
-    while pairs < options.pairs:
+    while progress.pairs < options.pairs:
         begin = time.perf_counter()
-        done = pairs / options.pairs
+        done = progress.pairs / options.pairs
         opens = options.opening and not options.start
         bias = BIAS * max(0.0, 1 - done / options.opening) if opens else 0.0
         for group in optimizer.param_groups:
@@ -282,24 +309,22 @@ def main() -> None:
         lists = sample(pools, rng, EARLY_ODDS if done < 0.3 and not options.start else LATE_ODDS)
         parts = loss_of(scores_of(model, lists.pairs, bias).view(-1, GROUP), lists, done)
         sum(parts.values()).backward()
-        torch.nn.utils.clip_grad_norm_(body + head, 1.0)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        step, pairs = step + 1, pairs + len(lists.pairs)
-        spent += time.perf_counter() - begin
+        progress.add(len(lists.pairs), time.perf_counter() - begin)
         for key, value in parts.items():
             running[key] = 0.95 * running.get(key, value.item()) + 0.05 * value.item()
-        if step % 20 == 0:
+        if progress.step % 20 == 0:
             terms = " ".join(f"{key} {value:.3f}" for key, value in running.items())
             clock = time.strftime("%H:%M:%S")
-            print(f"{clock} step {step} {done:.3f} bias {bias:.1f} {pairs / spent:.1f} pairs/s | {terms}", flush=True)
-        over = pairs >= options.pairs
-        if spent - saved > 120 or over:
-            kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            save(path, {**kept, "spent": spent, "step": step, "pairs": pairs})
-            saved, pools = spent, open_pools(options.data)  # candidates.py may have gone on
-        if spent - tested > 900 or over:
-            tested = spent
+            print(f"{clock} {progress} {done:.3f} bias {bias:.1f} | {terms}", flush=True)
+        over = progress.pairs >= options.pairs
+        if progress.spent - saved > 120 or over:
+            progress.save(model, optimizer)
+            saved, pools = progress.spent, open_pools(options.data)  # candidates.py may have gone on
+        if progress.spent - tested > 900 or over:
+            tested = progress.spent
             print(held_out(model, pools, bias, 8), flush=True)
 
 

@@ -121,48 +121,37 @@ def main() -> None:
     if not pools:
         raise SystemExit(f"no source of more than {2 * training.HELD_OUT} queries begins with {options.only}")
     model = start_model(options.base)
-    path, pairs, step, spent = options.out / "state.pt", 0, 0, 0.0
-    written = (model.classifier, model.bert.pooler, model.bert.encoder.layer[-1])
-    head = [parameter for module in written for parameter in module.parameters()]
-    body = [p for p in model.bert.parameters() if p.requires_grad and all(p is not other for other in head)]
     share = LATER if options.start else 1.0
-    groups = [{"params": body, "rate": share * RATE}, {"params": head, "rate": share * HEAD_RATE}]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
-    if path.exists():
-        state = torch.load(path, weights_only=False)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        pairs, step, spent = state["pairs"], state["step"], state["spent"]
-        rng.seed(options.seed + step)
+    optimizer = training.adam(model, share * RATE, share * HEAD_RATE)
+    progress = training.Progress(options.out / "state.pt")
+    if progress.resume(model, optimizer):
+        rng.seed(options.seed + progress.step)
     elif options.start:
         model.load_state_dict(torch.load(options.start / "state.pt", weights_only=False)["model"])
     else:
-        every = open_pools(
-            options.data, []
-        )  # languages that this stage does not train on are matched by e5 all the same
+        # Languages that this stage does not train on are matched by e5 all the same.
+        every = open_pools(options.data, [])
         warm_up(model, options.base, every, np.load(options.data[0] / "centre.npy"), rng)
-    saved = spent
-    while pairs < options.pairs:
+    saved = progress.spent
+    while progress.pairs < options.pairs:
         begin = time.perf_counter()
-        done = pairs / options.pairs
+        done = progress.pairs / options.pairs
         bias = 0.0 if options.start else training.BIAS * max(0.0, 1 - done / 0.2)
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * min(1.0, done / 0.02 + 0.05, (1 - done) / 0.4 + 0.01)
         lists = training.sample(pools, rng, EARLY_ODDS if done < 0.3 else LATE_ODDS)
         parts = training.loss_of(training.scores_of(model, lists.pairs, bias).view(-1, training.GROUP), lists, done)
         sum(parts.values()).backward()
-        torch.nn.utils.clip_grad_norm_(body + head, 1.0)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        step, pairs = step + 1, pairs + len(lists.pairs)
-        spent += time.perf_counter() - begin
-        if step % REPORT_STEPS == 0:
+        progress.add(len(lists.pairs), time.perf_counter() - begin)
+        if progress.step % REPORT_STEPS == 0:
             terms = " ".join(f"{key} {value.item():.3f}" for key, value in parts.items())
-            print(f"step {step} {done:.3f} bias {bias:.1f} {pairs / spent:.1f} pairs/s | {terms}", flush=True)
-        if spent - saved > SAVE_SECONDS or pairs >= options.pairs:
-            kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            training.save(path, {**kept, "pairs": pairs, "step": step, "spent": spent})
-            saved = spent
+            print(f"{progress} {done:.3f} bias {bias:.1f} | {terms}", flush=True)
+        if progress.spent - saved > SAVE_SECONDS or progress.pairs >= options.pairs:
+            progress.save(model, optimizer)
+            saved = progress.spent
     print(training.held_out(model, pools, 0.0, 8), flush=True)
     write_model(model, options.base, options.out / "model")
 

@@ -1,7 +1,7 @@
 """Distil tiny-en, a JinaBERT of four layers that reads 8,192 tokens, out of mini-en.
 
     crossrank student mini-en --jinabert --layers 4 --inner 1024 --into work/student
-    python distil.py --student work/student --data ../mini-en/work/candidates --out work/run --pairs 40000
+    python distil.py --student work/student --data ../mini-en/work/candidates --out work/run --pairs 25000
 
 `crossrank student` carries over what it can; attention by nearness in place of positions is what the student has to
 learn. Its teacher's states teach that fastest: one label a list says little, the states of three layers 384 numbers a
@@ -64,7 +64,7 @@ def scores_and_states(model: nn.Module, batch: Packed) -> tuple[Tensor, list[Ten
 
 
 def sample(pools: list[mini_en.Pool], rng: random.Random) -> mini_en.Lists:
-    """One step's lists: each has the candidates that both retrievers rank highest and some at random."""
+    """One step's lists: of each query some of its candidates at random, answers or not."""
     odds = [mini_en.WEIGHT.get(pool.name, 1.0) * len(pool) ** 0.75 for pool in pools]
     most = rng.choices(LENGTHS, ODDS)[0]
     picks = []
@@ -123,17 +123,13 @@ def main() -> None:
     model.embeddings.words.weight.requires_grad_(False)  # words that training never shows keep their meaning
     layers = spread(len(teacher.model.blocks), len(model.blocks))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, weight_decay=0.01)
-    path, pairs, step, spent = options.out / "state.pt", 0, 0, 0.0
-    if path.exists():
-        state = torch.load(path, weights_only=False)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        pairs, step, spent = state["pairs"], state["step"], state["spent"]
-        rng.seed(options.seed + step)
-    saved = spent
-    while pairs < options.pairs:
+    progress = mini_en.Progress(options.out / "state.pt")
+    if progress.resume(model, optimizer):
+        rng.seed(options.seed + progress.step)
+    saved = progress.spent
+    while progress.pairs < options.pairs:
         begin = time.perf_counter()
-        done = pairs / options.pairs
+        done = progress.pairs / options.pairs
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, done / WARM_UP + 0.02, (1 - done) / DECAY + 0.01)
         lists = sample(pools, rng)
@@ -142,16 +138,14 @@ def main() -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        step, pairs = step + 1, pairs + len(lists.pairs)
-        spent += time.perf_counter() - begin
-        if step % REPORT_STEPS == 0:
+        progress.add(len(lists.pairs), time.perf_counter() - begin)
+        if progress.step % REPORT_STEPS == 0:
             listed, states, logits = (part.item() for part in parts)
             terms = f"list {listed:.3f} states {states:.3f} logits {logits:.3f}"
-            print(f"step {step} {done:.3f} {pairs / spent:.1f} pairs/s | {terms}", flush=True)
-        if spent - saved > SAVE_SECONDS or pairs >= options.pairs:
-            kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            mini_en.save(path, {**kept, "pairs": pairs, "step": step, "spent": spent})
-            saved = spent
+            print(f"{progress} {done:.3f} | {terms}", flush=True)
+        if progress.spent - saved > SAVE_SECONDS or progress.pairs >= options.pairs:
+            progress.save(model, optimizer)
+            saved = progress.spent
     print(held_out(student, teacher, pools, 8), flush=True)
     write_model(student, model.state_dict(), options.out / "model", dtype="float16")
 
