@@ -15,7 +15,7 @@ __all__ = ["Filled", "Packed", "pack", "plan"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filled:
-    """A pair as the model reads it: tokens in place, special ones included; the second side begins at `split`."""
+    """A pair as the model reads it: tokens in place, special ones included; token type 1 begins at `split`."""
 
     tokens: Int32[np.ndarray, " tokens"]
     split: int

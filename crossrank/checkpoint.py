@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"{folder}: tokenizer.json has ids up to {tokenizer.size - 1}, "
             f"the embedding only {settings.vocab_size} rows"
         )
+    template = module.template(tokenizer)
     return Checkpoint(
         folder=folder,
         architecture=module.__name__.rpartition(".")[2],
@@ -83,7 +84,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         config=config,
         model=model.eval(),
         tokenizer=tokenizer,
-        template=module.template(tokenizer),
+        template=replace(template, types=template.types and _wants_types(folder)),
         parameters=parameters,
         stored=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()})),
         weights=weights,
@@ -102,6 +103,13 @@ def _usual_length(folder: Path, max_length: int) -> int:
     if isinstance(asked, bool) or not isinstance(asked, int | float) or asked < 16:
         raise CheckpointError(f"{path}: model_max_length should be a number of tokens, 16 or more, not {asked!r}")
     return int(min(asked, max_length))
+
+
+def _wants_types(folder: Path) -> bool:
+    """False where tokenizer_config.json names the model's inputs and token types are none: transformers drops them."""
+    path = folder / "tokenizer_config.json"
+    names = _read_object(path).get("model_input_names") if path.is_file() else None
+    return names is None or "token_type_ids" in names
 
 
 def read_config(folder: Path) -> dict[str, Any]:

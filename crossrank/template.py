@@ -19,12 +19,14 @@ class Template:
     """Fixed token ids round a query and a document, the query first.
 
     query_frame: how many special tokens the query counts when it is measured alone, as `max_query` measures it.
+    types: whether the second side is of a token type of its own, as BERT's tokenizer says and RoBERTa's does not.
     """
 
     before: tuple[int, ...]
     between: tuple[int, ...]
     after: tuple[int, ...]
     query_frame: int = 2
+    types: bool = True
 
     @property
     def fixed(self) -> int:
@@ -35,7 +37,8 @@ class Template:
         """Put a query and a document, or a window of it, in their places."""
         head = np.array(self.before, dtype=np.int32), query, np.array(self.between, dtype=np.int32)
         tokens = np.concatenate((*head, document, np.array(self.after, dtype=np.int32)))
-        return Filled(tokens=tokens, split=len(self.before) + len(query) + len(self.between))
+        first = len(self.before) + len(query) + len(self.between)
+        return Filled(tokens=tokens, split=first if self.types else len(tokens))
 
 
 def framed(tokenizer: Tokenizer) -> Template:
@@ -50,4 +53,9 @@ def framed(tokenizer: Tokenizer) -> Template:
     first_end = len(sides) - sides[::-1].index(0)
     second_end = len(sides) - sides[::-1].index(1)
     ids = encoding.ids
-    return Template(before=tuple(ids[:first]), between=tuple(ids[first_end:second]), after=tuple(ids[second_end:]))
+    return Template(
+        before=tuple(ids[:first]),
+        between=tuple(ids[first_end:second]),
+        after=tuple(ids[second_end:]),
+        types=encoding.type_ids[second] == 1,
+    )

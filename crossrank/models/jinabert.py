@@ -79,8 +79,8 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
 
     def forward(self, batch: Packed) -> Float[Tensor, "tokens width"]:
-        # The tokenizer gives no token types, so every token is of type 0, the document's too.
-        return self.norm(self.words(batch.tokens) + self.types.weight[0])
+        # The published tokenizers give no token types: there every token is of type 0, the document's too.
+        return self.norm(self.words(batch.tokens) + self.types(batch.types))
 
 
 class Block(nn.Module):

@@ -9,8 +9,9 @@ The normalised z of any token sums to zero, so sum(y / gamma) = sum(beta / gamma
 u = 1 / (gamma s) gives u . y = 1 always. With every row of V equal to u, and G = W + b u, the two are equal.
 
 Attention is carried over as it is, and there the student differs from its teacher until it is trained: nearness now
-counts by ALiBi's slopes, and positions are gone. Of the position table its mean goes into the token type embedding, and
-both types, which JinaBERT does not tell apart, get their mean.
+counts by ALiBi's slopes, and positions are gone. Of the position table its mean goes into the token type embedding.
+Token types stay apart: the published v1 tokenizers give none, but the layout has both, and a student without them no
+longer sees which side a token is of.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def to_jinabert(tensors: Mapping[str, Tensor], eps: float) -> dict[str, Tensor]:
     old = {_plain(name): tensor.float() for name, tensor in tensors.items()}
     new = {"bert.embeddings.word_embeddings.weight": old["embeddings.word_embeddings.weight"]}
     types, positions = old["embeddings.token_type_embeddings.weight"], old["embeddings.position_embeddings.weight"]
-    new["bert.embeddings.token_type_embeddings.weight"] = (types.mean(0) + positions.mean(0)).repeat(len(types), 1)
+    new["bert.embeddings.token_type_embeddings.weight"] = types + positions.mean(0)
     gone = ("word_embeddings.", "token_type_embeddings.", "position_embeddings.", ".position_ids")
     for name, tensor in old.items():
         stem, dot, rest = name.rpartition(".intermediate.dense.")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from crossrank import CheckpointError, Text
+from crossrank import CheckpointError, Reranker, Text
 from crossrank.batch import Filled, pack
 from crossrank.models import jinabert
 from tests.checkpoints import jina_b, jina_v1, load, tiny, unplaced
@@ -79,7 +79,7 @@ def test_hidden_states_are_those_of_canddings_canonical_backbone(kind, name, tmp
     reranker = load(recipe)
     ours = []
     for ids in reranker.checkpoint.tokenizer.encode(texts):
-        filled = Filled(np.array([0, *ids, 2], dtype=np.int32), split=1)
+        filled = Filled(np.array([0, *ids, 2], dtype=np.int32), split=len(ids) + 2)
         with torch.inference_mode():
             mean = reranker.checkpoint.model.hidden(pack([filled])).mean(0)
         ours.append((mean / mean.norm()).numpy())
@@ -95,13 +95,27 @@ def test_a_pair_may_have_8192_tokens():
         assert [len(filled) for filled in prepared.sequences] == [8192] * windows
 
 
-def test_every_token_is_of_type_zero():
+def test_every_token_is_of_type_zero_where_the_tokenizer_says_so():
     # The second row of the type table is there and must not be used.
     recipe = jina_v1()
     name = "bert.embeddings.token_type_embeddings.weight"
     changed = recipe.tensors[name].clone()
     changed[1] += 7
     assert load(recipe.with_tensors({name: changed})).score(PAIRS, raw=True) == tiny("jina_v1").score(PAIRS, raw=True)
+
+
+def test_token_types_are_used_where_the_tokenizer_gives_them(tmp_path):
+    recipe = jina_v1(tokenizer="wordpiece")
+    folder = recipe.write(tmp_path / "typed")
+    documents = [document for _, document in PAIRS[1:6]]
+    theirs = candding_scores(recipe, "jinaai/jina-reranker-v1-tiny-en", tmp_path / "home", "what is paris", documents)
+    pairs = [("what is paris", document) for document in documents]
+    typed = Reranker.load(folder, device="cpu").score(pairs)
+    np.testing.assert_allclose(typed, theirs, atol=1e-5, rtol=0)
+    # transformers gives a model no inputs but these; then every token is of type 0.
+    (folder / "tokenizer_config.json").write_text('{"model_input_names": ["input_ids", "attention_mask"]}')
+    untyped = Reranker.load(folder, device="cpu").score(pairs)
+    assert np.abs(np.subtract(typed, untyped)).min() > 1e-4
 
 
 def test_tensors_decide_which_layout_it_is():

@@ -90,7 +90,7 @@ def test_another_engine_for_v1_tiny_gives_a_student_the_same_scores(teacher, tmp
     theirs = candding_scores(recipe, "jinaai/jina-reranker-v1-tiny-en", tmp_path / "home", letters(3, 1), documents)
     ours = Reranker.load(tmp_path / "student", device="cpu").score([(letters(3, 1), text) for text in documents])
     assert np.ptp(ours) > 0.01
-    np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(ours, theirs, atol=5e-5, rtol=0)  # the gate's constant is float32
 
 
 def test_where_attention_and_positions_say_nothing_the_student_scores_as_its_teacher(tmp_path):
@@ -107,12 +107,13 @@ def test_where_attention_and_positions_say_nothing_the_student_scores_as_its_tea
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-def test_the_tokenizer_is_told_of_the_length_and_of_no_token_types(teacher, tmp_path):
+def test_the_tokenizer_is_told_of_the_length_and_of_token_types(teacher, tmp_path):
     (teacher / "tokenizer_config.json").write_text('{"model_max_length": 512, "do_lower_case": true}')
     build_student(teacher, tmp_path / "student", Plan(jinabert=True, max_length=4096))
     told = json.loads((tmp_path / "student" / "tokenizer_config.json").read_text())
     assert told == {
-        "model_max_length": 4096, "do_lower_case": True, "model_input_names": ["input_ids", "attention_mask"],
+        "model_max_length": 4096, "do_lower_case": True,
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
     }  # fmt: skip
 
 
