@@ -1,11 +1,15 @@
-"""A name -> a local folder: a path, a model that ships with the package, or "org/name" on the Hugging Face hub.
+"""A name -> a local folder: a path, a model of ours, or "org/name" on the Hugging Face hub.
 
-From the hub come weights, config and tokenizer only; no code is ever taken from it.
+Of our models mini-en ships with the package; the others are packages of their own, which name their model and the
+module that holds its folder under the entry points "crossrank.models". From the hub come weights, config and tokenizer
+only; no code is ever taken from it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from crossrank.errors import ModelNotFound
@@ -14,6 +18,7 @@ __all__ = ["BUNDLED", "DEFAULT", "find"]
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT = "mini-en"
+COMPANIONS = ["mini-multilingual"]
 WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 SIDE_FILES = ["config.json", "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json"]
@@ -25,6 +30,11 @@ def find(name: str | os.PathLike[str] | None = None) -> Path:
     for folder in (Path(name).expanduser(), BUNDLED / name):
         if name and folder.is_dir():
             return folder
+    installed = _installed()
+    if name in installed:
+        return installed[name]
+    if name in COMPANIONS:
+        raise ModelNotFound(f"{name} is a package of its own: pip install crossrank-{name}")
     if not _looks_like_hub_name(name):
         bundled = ", ".join(bundled_names())
         raise ModelNotFound(
@@ -35,8 +45,18 @@ def find(name: str | os.PathLike[str] | None = None) -> Path:
 
 
 def bundled_names() -> list[str]:
-    """The models that ship with the package."""
-    return sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))
+    """The models of ours that are here: those that ship with the package, and companion packages'."""
+    return sorted({path.parent.name for path in BUNDLED.glob("*/config.json")} | set(_installed()))
+
+
+def _installed() -> dict[str, Path]:
+    """Companion packages' models and their folders. Their modules are looked up, not imported."""
+    folders = {}
+    for entry in entry_points(group="crossrank.models"):
+        spec = importlib.util.find_spec(entry.module)
+        if spec is not None and spec.submodule_search_locations:
+            folders[entry.name] = Path(spec.submodule_search_locations[0])
+    return folders
 
 
 def _looks_like_hub_name(name: str) -> bool:

@@ -33,6 +33,25 @@ def test_no_name_is_the_bundled_model():
     assert "mini-en" in hub.bundled_names()
 
 
+def test_a_companion_package_brings_its_model(tmp_path, monkeypatch):
+    told = tmp_path / "crossrank_toy-1.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: crossrank-toy\nVersion: 1\n")
+    (told / "entry_points.txt").write_text("[crossrank.models]\ntoy = crossrank_toy\n")
+    bert().write(tmp_path / "crossrank_toy")
+    (tmp_path / "crossrank_toy" / "__init__.py").write_text("raise AssertionError('it is data, and not imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert hub.find("toy") == tmp_path / "crossrank_toy"
+    assert {"toy", "mini-en"} <= set(hub.bundled_names())
+    assert Reranker.load("toy", device="cpu").rank("bees", ["red", "bees"])
+
+
+def test_a_companion_that_is_not_there_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(hub, "entry_points", lambda group: ())
+    with pytest.raises(ModelNotFound, match="pip install crossrank-mini-multilingual"):
+        hub.find("mini-multilingual")
+
+
 @pytest.mark.parametrize("name", ["", "nothing-of-this-name", "./absent/folder", "~/absent/x", "a/b/c", "org/"])
 def test_a_name_that_is_nothing_says_what_it_could_be(name):
     with pytest.raises(ModelNotFound, match=r"neither a folder here, .* \(.*mini-en.*\), nor a hub name"):

@@ -39,7 +39,9 @@ def command(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-m", metavar="M",
+            "--model",
+            "-m",
+            metavar="M",
             help="NAME[@DTYPE], biencoder:FOLDER, crossencoder:FOLDER, flashrank:FOLDER or run:FILE; again for more. "
             "Default: mini-en.",
         ),

@@ -54,7 +54,8 @@ def command(
     relative_margin: Annotated[
         float | None,
         typer.Option(
-            "--relative-margin", metavar="SHARE",
+            "--relative-margin",
+            metavar="SHARE",
             help=f"How far below the positive's score, as a share of it; default: {MARGIN} with a judge.",
         ),
     ] = None,

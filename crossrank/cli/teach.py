@@ -27,7 +27,9 @@ def command(
     teacher: Annotated[
         list[str] | None,
         typer.Option(
-            "--teacher", "-t", metavar="MODEL",
+            "--teacher",
+            "-t",
+            metavar="MODEL",
             help="A folder, a bundled or a hub name, or biencoder:FOLDER; again for an ensemble; default: mini-en.",
         ),
     ] = None,

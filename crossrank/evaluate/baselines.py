@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ BATCH = 32
 
 
 def biencoder(folder: Path) -> System:
-    """An embedding model of sentence-transformers: the cosine of query and document.
+    """An embedding model of sentence-transformers: the cosine of query and document, each after its own prompt if any.
 
     Every candidate is encoded once, when the system loads, in the order of the texts; so what a query's documents score
     cannot depend on where an interruption fell. That time counts as the system's.
@@ -30,15 +31,13 @@ def biencoder(folder: Path) -> System:
 
         model = SentenceTransformer(str(folder), local_files_only=True)
 
-        def encode(values: Sequence[str]) -> np.ndarray:
-            return np.asarray(
-                model.encode(list(values), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False)
-            )
+        def encode(side: Callable[..., Any], values: Sequence[str]) -> np.ndarray:
+            return np.asarray(side(list(values), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False))
 
-        vectors = dict(zip(texts, encode(texts), strict=True))
+        vectors = dict(zip(texts, encode(model.encode_document, texts), strict=True))
 
         def judge(query: str, documents: Sequence[str]) -> Judged:
-            towards = encode([query])[0]
+            towards = encode(model.encode_query, [query])[0]
             return Judged([float(vectors[document] @ towards) for document in documents])
 
         return judge

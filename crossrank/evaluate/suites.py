@@ -1,14 +1,14 @@
 """Suites: the collections that people compare rerankers on, each suite a small file under suites/.
 
-    title       its name in full
-    about       what it is, and what is particular about it
-    measure     what the literature compares by; `also` has further measures
-    first_stage bm25 (default) or candidates
-    where       where its data comes from, and how to lay it out
-    [[collection]]
-      name      in tables
-      folder    under the data folder; `folder#PREFIX` takes the ids that begin with PREFIX
-      irds      the ir_datasets id, used where the folder is not there and ir_datasets is installed
+title       its name in full
+about       what it is, and what is particular about it
+measure     what the literature compares by; `also` has further measures
+first_stage bm25 (default) or candidates
+where       where its data comes from, and how to lay it out
+[[collection]]
+  name      in tables
+  folder    under the data folder; `folder#PREFIX` takes the ids that begin with PREFIX
+  irds      the ir_datasets id, used where the folder is not there and ir_datasets is installed
 """
 
 from __future__ import annotations

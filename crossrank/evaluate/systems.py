@@ -1,10 +1,10 @@
 """Systems that rerank, side by side: a model at a dtype, a peer, or a run that somebody else made.
 
-    NAME[@DTYPE]            a crossrank model: bundled, a folder, or a hub name; mini-en@int8
-    biencoder:FOLDER        a sentence-transformers embedding model, by cosine
-    crossencoder:FOLDER     any sentence-transformers CrossEncoder
-    flashrank:FOLDER        a FlashRank model's folder, named as FlashRank names it
-    run:FILE                a TREC run, taken as it is
+NAME[@DTYPE]            a crossrank model: bundled, a folder, or a hub name; mini-en@int8
+biencoder:FOLDER        a sentence-transformers embedding model, by cosine
+crossencoder:FOLDER     any sentence-transformers CrossEncoder
+flashrank:FOLDER        a FlashRank model's folder, named as FlashRank names it
+run:FILE                a TREC run, taken as it is
 """
 
 from __future__ import annotations

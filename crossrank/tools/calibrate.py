@@ -62,9 +62,7 @@ class Fitted:
     suggested: At
 
 
-def calibrate(
-    logits: Sequence[float], labels: Sequence[int], queries: Sequence[str], method: str = "platt"
-) -> Fitted:
+def calibrate(logits: Sequence[float], labels: Sequence[int], queries: Sequence[str], method: str = "platt") -> Fitted:
     """Fit on pairs with their logits, labels (0 or 1) and queries; the threshold suggested has the best F1.
 
     Raises InputError where there are too few pairs of either kind to fit and to test on.

@@ -45,9 +45,7 @@ def merged_state(model: nn.Module) -> dict[str, Tensor]:
     The model itself stays as it is. Without LoRA layers this is its state.
     """
     state = {
-        name.replace(".base_layer.", "."): tensor
-        for name, tensor in model.state_dict().items()
-        if ".lora_" not in name
+        name.replace(".base_layer.", "."): tensor for name, tensor in model.state_dict().items() if ".lora_" not in name
     }
     for name, layer in model.named_modules():
         if isinstance(layer, LoraLinear):

@@ -226,9 +226,7 @@ def _judged(
 ) -> Iterable[Judged | None]:
     if judge is None:
         return [None] * len(records)
-    texts = [
-        [*record.documents, *(each.text for each in own)] for record, own in zip(records, found, strict=True)
-    ]
+    texts = [[*record.documents, *(each.text for each in own)] for record, own in zip(records, found, strict=True)]
     return judge([record.query for record in records], texts)
 
 

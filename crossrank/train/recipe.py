@@ -204,9 +204,7 @@ def _read(kind: type, content: Mapping[str, Any], where: str) -> Any:
     for key in content:
         if key not in known:
             raise InputError(f"{where}: unknown key {key!r}{_near(key, known)}")
-    needed = [
-        name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING
-    ]
+    needed = [name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING]
     missing = [name for name in needed if name not in content]
     if missing:
         raise InputError(f"{where}: {' and '.join(missing)} missing")

@@ -31,9 +31,7 @@ SIDE_FILES = (
 )
 
 
-def write_model(
-    checkpoint: Checkpoint, state: Mapping[str, Tensor], folder: Path, *, dtype: str = "float32"
-) -> None:
+def write_model(checkpoint: Checkpoint, state: Mapping[str, Tensor], folder: Path, *, dtype: str = "float32") -> None:
     """Write `state`, a model's tensors under our names, as the checkpoint's folder would hold them.
 
     dtype: "float32", or "float16" or "bfloat16" for half the size and rounded weights. The checkpoint's folder must

@@ -146,9 +146,7 @@ def _with_head(tensors: Mapping[str, Tensor], config: Mapping[str, Any], seed: i
     if config.get("model_type") != "bert":
         raise InputError(f"a new head is added to BERT models; this one is {config.get('model_type')!r}")
     kept = {
-        f"bert.{name.removeprefix('bert.')}": tensor
-        for name, tensor in tensors.items()
-        if not name.startswith("cls.")
+        f"bert.{name.removeprefix('bert.')}": tensor for name, tensor in tensors.items() if not name.startswith("cls.")
     }
     width, chance = config["hidden_size"], torch.Generator().manual_seed(seed)
     deviation = config.get("initializer_range", 0.02)

@@ -56,6 +56,16 @@ NAMES = {
     "oln": "output.LayerNorm",
 }
 
+# As the same bi-encoder for sentence-transformers, to be compared with: the mean of its states, each side prompted.
+SENTENCE_TRANSFORMERS: dict[str, object] = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ],
+    "1_Pooling/config.json": {"word_embedding_dimension": 384, "pooling_mode_mean_tokens": True},
+    "config_sentence_transformers.json": {"prompts": {"query": QUERY, "document": PASSAGE}},
+}
+
 MATRICES = ("word", "pos", "type", "q.w", "k.w", "v.w", "ao.w", "fi.w", "fo.w")
 
 
@@ -180,6 +190,9 @@ def write(folder: Path) -> Path:
     settings |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     save_file(stock(sizes, tensors), folder / "model.safetensors", metadata={"format": "pt"})
+    for name, content in SENTENCE_TRANSFORMERS.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return folder
 
 

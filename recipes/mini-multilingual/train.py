@@ -32,7 +32,7 @@ training, warm, export = mini_en("train"), mini_en("warm"), mini_en("export")
 training.CLS, training.SEP = BOS, EOS  # its batches frame pairs with these two
 
 # Twelve layers cost twice what mini-en's six do, so documents of a step are shorter, and windows as short when serving.
-EARLY_ODDS, LATE_ODDS = (0.45, 0.35, 0.2, 0.0), (0.25, 0.35, 0.3, 0.1)
+EARLY_ODDS, LATE_ODDS = (0.45, 0.35, 0.2, 0.0), (0.2, 0.3, 0.3, 0.2)
 MOST_TOKENS = 192  # of a pair, when serving
 FIT_PAIRS = 1600  # that the last layer and the head are fitted on
 RATE, HEAD_RATE = 8e-5, 2e-4  # of the first stage; later ones take a share
@@ -139,7 +139,7 @@ def main() -> None:
         bias = 0.0 if options.start else training.BIAS * max(0.0, 1 - done / 0.2)
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * min(1.0, done / 0.02 + 0.05, (1 - done) / 0.4 + 0.01)
-        lists = training.sample(pools, rng, EARLY_ODDS if done < 0.3 else LATE_ODDS)
+        lists = training.sample(pools, rng, EARLY_ODDS if done < 0.3 and not options.start else LATE_ODDS)
         parts = training.loss_of(training.scores_of(model, lists.pairs, bias).view(-1, training.GROUP), lists, done)
         sum(parts.values()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -4,10 +4,16 @@
     python distil.py --student work/student --data ../mini-en/work/candidates --out work/run --pairs 25000
 
 `crossrank student` carries over what it can; attention by nearness in place of positions is what the student has to
-learn. Its teacher's states teach that fastest: one label a list says little, the states of three layers 384 numbers a
-token (TinyBERT, Jiao et al. 2020, https://arxiv.org/abs/1909.10351). So at first each layer of the student is drawn to
-the states of the teacher's layer that it was copied from, later the scores alone count: the teacher's distribution over
-a list, and its logits, so that a score keeps its meaning. Labels are not looked at.
+learn. Four things make that easier:
+1. The heads of each layer are put in the order of how far they look in the teacher, the nearest under ALiBi's steepest
+   slope. A BERT computes the same with its heads in any order.
+2. Slopes start at zero, where the student is a BERT without positions, and rise to what ALiBi has.
+3. The teacher's states teach fastest: one label a list says little, the states of three layers 384 numbers a token
+   (TinyBERT, Jiao et al. 2020, https://arxiv.org/abs/1909.10351). So at first each layer of the student is drawn to the
+   states of the teacher's layer that it was copied from, later the scores alone count: the teacher's distribution over
+   a list, and its logits, so that a score keeps its meaning. Labels are not looked at.
+4. The gates' constant is exact in float32 alone, and lost in a bfloat16 run where it is a small difference of large
+   numbers. There it is fitted anew, to the teacher's states with the rounding's noise (a ridge regression).
 
 state.pt in --out is resumed from; the finished model is in --out/model.
 """
@@ -38,11 +44,14 @@ import train as mini_en
 
 RATE = 4e-4
 WARM_UP, DECAY = 0.03, 0.5  # parts of the run, its first and its last
+OPENING = 0.25  # of the run, in which the slopes rise
 STATES, LOGITS = 6.0, 0.05  # weights beside the list's divergence; STATES falls to a tenth
 # Tokens that documents of a step are cut to, and how often. The longest is what the candidates hold; far beyond it
 # nothing but ALiBi's extrapolation helps.
-LENGTHS, ODDS = (64, 128, 220, 380), (0.35, 0.3, 0.2, 0.15)
+LENGTHS, ODDS = (48, 80, 128, 220, 380), (0.3, 0.25, 0.2, 0.17, 0.08)
 TOKENS = 5000  # a step, about
+LOOKED_AT = 4  # lists of each source that say how far heads look, and fit the gates
+ROUNDING = 2.0**-9  # of bfloat16
 SAVE_SECONDS, REPORT_STEPS = 120, 20
 
 
@@ -72,6 +81,61 @@ def sample(pools: list[mini_en.Pool], rng: random.Random) -> mini_en.Lists:
         i = rng.randrange(mini_en.HELD_OUT, len(pool))
         picks.append((pool, i, sorted(rng.sample(range(pool.arrays["candidates"].shape[1]), mini_en.GROUP))))
     return mini_en.gather(picks, most)
+
+
+@torch.no_grad()
+def look(teacher: Checkpoint, pairs: list[mini_en.TokenPair]) -> tuple[Tensor, list[Tensor]]:
+    """How far each head looks, [layers, heads], and what each layer's feed-forward reads, [tokens, width] a layer.
+
+    The first is the mean distance of what a head attends to, in parts of the sequence. Of the last layer both are from
+    [CLS] alone: nothing else of it is read.
+    """
+    batch, _ = batch_of(teacher, pairs)
+    model: Any = teacher.model
+    x, found, read = model.embeddings(batch), [], []
+    for block in model.blocks:
+        attention = block.attention
+        keys, _ = attention.key_value(x).chunk(2, -1)
+        both = [side.unflatten(-1, (attention.heads, -1)).transpose(0, 1) for side in (attention.query(x), keys)]
+        total = torch.zeros(attention.heads)
+        for start, length in zip(batch.first.tolist(), batch.lengths, strict=True):
+            query, key = (side[:, start : start + length] for side in both)
+            looks = 1 if block is model.blocks[-1] else length
+            weight = softmax(query[:, :looks] @ key.mT / query.shape[-1] ** 0.5, -1)
+            distance = (torch.arange(looks)[:, None] - torch.arange(length)).abs() / length
+            total += (weight * distance).sum(-1).mean(-1)
+        found.append(total / len(pairs))
+        inputs = block.attention_norm(x + attention(x, batch))
+        read.append(inputs[batch.first] if block is model.blocks[-1] else inputs)
+        x = block(x, batch)
+    return torch.stack(found), read
+
+
+@torch.no_grad()
+def order_heads(block: Block, reach: Tensor) -> None:
+    """Give the head that looks least far the steepest slope, and so on; what the heads compute stays."""
+    slopes, attention = torch.tensor(block.slopes), block.attention
+    order = torch.empty(len(slopes), dtype=torch.long)
+    order[slopes.argsort(descending=True)] = reach.argsort()
+    rows = torch.arange(attention.query.out_features).view(len(slopes), -1)[order].flatten()
+    for linear, places in ((attention.query, rows), (attention.key_value, torch.cat([rows, rows + len(rows)]))):
+        linear.weight.copy_(linear.weight[places])
+        linear.bias.copy_(linear.bias[places])
+    attention.out.weight.copy_(attention.out.weight[:, rows])
+
+
+@torch.no_grad()
+def settle_gate(block: Block, old: Any, inputs: Tensor) -> None:
+    """Fit the row u with u . y = 1 to `inputs` y of the teacher's layer `old`, [tokens, width], rounding and all."""
+    before = block.up.weight[-1].double()
+    y = inputs.double()
+    noise = (ROUNDING * y).square().mean(0)
+    row = torch.linalg.solve(y.mT @ y / len(y) + noise.diag(), y.mean(0))
+    # A gate is a neuron's row and its bias times u; the part across u says whose it is.
+    gates, rows = (each.double() for each in (block.up.weight[: len(block.up.weight) // 2], old.up.weight))
+    across = [each - torch.outer(each @ before, before) / before.dot(before) for each in (gates, rows)]
+    bias = old.up.bias.double()[torch.cdist(*across).argmin(1)]
+    block.up.weight.copy_(torch.cat([gates + torch.outer(bias, row - before), row.expand(len(gates), -1)]))
 
 
 @torch.no_grad()
@@ -126,12 +190,21 @@ def main() -> None:
     progress = mini_en.Progress(options.out / "state.pt")
     if progress.resume(model, optimizer):
         rng.seed(options.seed + progress.step)
+    else:
+        picks = [(pool, i, list(range(4))) for pool in pools for i in rng.sample(range(len(pool)), LOOKED_AT)]
+        reach, inputs = look(teacher, mini_en.gather(picks, 128).pairs)
+        for block, layer in zip(model.blocks, layers, strict=True):
+            order_heads(block, reach[layer])
+            settle_gate(block, teacher.model.blocks[layer], inputs[layer])
+    steep = model.blocks[0].slopes
     saved = progress.spent
     while progress.pairs < options.pairs:
         begin = time.perf_counter()
         done = progress.pairs / options.pairs
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, done / WARM_UP + 0.02, (1 - done) / DECAY + 0.01)
+        for block in model.blocks:
+            block.slopes = tuple(slope * min(1.0, done / OPENING) for slope in steep)
         lists = sample(pools, rng)
         parts = losses(student, teacher, lists, layers)
         (parts[0] + max(0.1, 1 - done / 0.6) * STATES * parts[1] + LOGITS * parts[2]).backward()
@@ -146,6 +219,8 @@ def main() -> None:
         if progress.spent - saved > SAVE_SECONDS or progress.pairs >= options.pairs:
             progress.save(model, optimizer)
             saved = progress.spent
+    for block in model.blocks:
+        block.slopes = steep
     print(held_out(student, teacher, pools, 8), flush=True)
     write_model(student, model.state_dict(), options.out / "model", dtype="float16")
 

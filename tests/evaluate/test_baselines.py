@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -47,6 +48,20 @@ def test_a_biencoder_scores_the_cosine_of_query_and_document(encoder):
     expected = [float(v @ vectors[0] / np.linalg.norm(v) / np.linalg.norm(vectors[0])) for v in vectors[1:]]
     assert scores == pytest.approx(expected, abs=1e-6)
     assert system.name == "tiny bi-encoder"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_biencoders_prompts_go_before_their_own_side(encoder, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    prompted = shutil.copytree(encoder, tmp_path / "prompted")
+    settings = json.loads((prompted / "config_sentence_transformers.json").read_text())
+    prompts = {"query": "what is: ", "document": "bees: "}
+    (prompted / "config_sentence_transformers.json").write_text(json.dumps(settings | {"prompts": prompts}))
+    scores = open_system(f"biencoder:{prompted}").load(TEXTS)("red", TEXTS).scores
+    spelled = SentenceTransformer(str(encoder)).encode(["what is: red", *(f"bees: {text}" for text in TEXTS)])
+    expected = [float(v @ spelled[0] / np.linalg.norm(v) / np.linalg.norm(spelled[0])) for v in spelled[1:]]
+    assert scores == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
