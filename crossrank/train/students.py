@@ -197,7 +197,7 @@ def _write(into: Path, teacher: Path, config: dict[str, Any], tensors: Mapping[s
 
 
 def _tell_tokenizer(path: Path, max_length: int) -> None:
-    """tokenizer_config.json of a JinaBERT: its length, and that it takes token types, which the published ones do not."""
+    """tokenizer_config.json of a JinaBERT: its length, and that it takes token types; the published ones do not."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     changed = {"model_max_length": max_length, "model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
     path.write_text(json.dumps({**known, **changed}, indent=2) + "\n", encoding="utf-8")
