@@ -1,7 +1,7 @@
 """A name -> a local folder: a path, a model of ours, or "org/name" on the Hugging Face hub.
 
 Of our models mini-en ships with the package; the others are packages of their own, which name their model and the
-module that holds its folder under the entry points "crossrank.models". From the hub come weights, config and tokenizer
+module in which its folder lies under the entry points "crossrank.models". From the hub come weights, config and tokenizer
 only; no code is ever taken from it.
 """
 
@@ -55,7 +55,7 @@ def _installed() -> dict[str, Path]:
     for entry in entry_points(group="crossrank.models"):
         spec = importlib.util.find_spec(entry.module)
         if spec is not None and spec.submodule_search_locations:
-            folders[entry.name] = Path(spec.submodule_search_locations[0])
+            folders[entry.name] = Path(spec.submodule_search_locations[0], entry.name)
     return folders
 
 

@@ -38,10 +38,10 @@ def test_a_companion_package_brings_its_model(tmp_path, monkeypatch):
     told.mkdir()
     (told / "METADATA").write_text("Metadata-Version: 2.1\nName: crossrank-toy\nVersion: 1\n")
     (told / "entry_points.txt").write_text("[crossrank.models]\ntoy = crossrank_toy\n")
-    bert().write(tmp_path / "crossrank_toy")
+    bert().write(tmp_path / "crossrank_toy" / "toy")
     (tmp_path / "crossrank_toy" / "__init__.py").write_text("raise AssertionError('it is data, and not imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    assert hub.find("toy") == tmp_path / "crossrank_toy"
+    assert hub.find("toy") == tmp_path / "crossrank_toy" / "toy"
     assert {"toy", "mini-en"} <= set(hub.bundled_names())
     assert Reranker.load("toy", device="cpu").rank("bees", ["red", "bees"])
 
