@@ -8,6 +8,7 @@ kernel does not compute, take the per-sequence way there too.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import groupby
 
 import torch
@@ -61,7 +62,7 @@ def attend_first(
         queries = q[done : done + count].unsqueeze(2)
         bias = None
         if slopes is not None:
-            bias = _bias(slopes, torch.arange(length, device=q.device)[None, :], q)
+            bias = _bias(slopes, torch.arange(length, device=q.device)[None, :], q.dtype)[None]
         outputs.append(scaled_dot_product_attention(queries, keys, values, attn_mask=bias).squeeze(2))
         done += count
     return torch.cat(outputs)
@@ -91,19 +92,34 @@ def _runs(lengths: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
 def _alibi(q: Tensor, k: Tensor, v: Tensor, slopes: tuple[float, ...]) -> Tensor:
     """Symmetric ALiBi on [sequences, heads, length, dim], a slice of the queries at a time to bound the bias."""
     length = q.shape[2]
+    room = -(-length // 64) * 64
+    # Of four dimensions, a bias goes to the fused kernel; of three, to one that writes all weights down.
+    if q.shape[1] * room * room <= BIAS_ELEMENTS:
+        square = _square(slopes, room, q.dtype, q.device)
+        return scaled_dot_product_attention(q, k, v, attn_mask=square[None, :, :length, :length])
     step = max(1, BIAS_ELEMENTS // (q.shape[1] * length))
     position = torch.arange(length, device=q.device)
     parts = []
     for start in range(0, length, step):
         rows = position[start : start + step]
-        bias = _bias(slopes, (rows[:, None] - position).abs(), q)
-        parts.append(scaled_dot_product_attention(q[:, :, start : start + step], k, v, attn_mask=bias))
+        bias = _bias(slopes, (rows[:, None] - position).abs(), q.dtype)
+        parts.append(scaled_dot_product_attention(q[:, :, start : start + step], k, v, attn_mask=bias[None]))
     return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
 
 
-def _bias(slopes: tuple[float, ...], distance: Tensor, q: Tensor) -> Tensor:
+@lru_cache(maxsize=4)
+def _square(
+    slopes: tuple[float, ...], length: int, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "heads length length"]:
+    """The bias between any two of `length` positions. Shorter sequences are its corner, so few are ever made."""
+    with torch.inference_mode(False):  # training may be next to use it
+        position = torch.arange(length, device=device)
+        return _bias(slopes, (position[:, None] - position).abs(), dtype)
+
+
+def _bias(slopes: tuple[float, ...], distance: Tensor, dtype: torch.dtype) -> Tensor:
     # In float32 first: above 256 a bfloat16 cannot tell neighbouring distances apart.
-    return (-torch.tensor(slopes, device=q.device)[:, None, None] * distance).to(q.dtype)
+    return (-torch.tensor(slopes, device=distance.device)[:, None, None] * distance).to(dtype)
 
 
 def _flash(q: Tensor) -> bool:

@@ -102,8 +102,7 @@ def test_the_twelve_heads_of_jina_reranker_v1_have_the_published_slopes():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_distances_beyond_what_half_precision_can_count_are_told_apart(dtype):
-    q = torch.zeros(1, dtype=dtype)
-    bias = attention._bias((2.0**-8,), torch.arange(5000)[None], q)[0, 0]
+    bias = attention._bias((2.0**-8,), torch.arange(5000)[None], dtype)[0, 0]
     exact = -torch.arange(5000) * 2.0**-8
     assert (bias.float() - exact).abs().max() <= exact.abs().max() * torch.finfo(dtype).eps / 2
 
