@@ -104,6 +104,7 @@ def command(options: argparse.Namespace) -> str:
     words = ["python", "-m", "benchmarks.results", "--data", "DATA", "--biencoder", "all-MiniLM-L6-v2"]
     if options.limit_queries:
         words += ["--limit-queries", str(options.limit_queries)]
+    words += ["--model", *options.model]
     return shlex.join([*words, "--top-k", str(options.top_k)])
 
 

@@ -49,6 +49,23 @@ def write(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
+def mean(paths: list[Path]) -> dict[str, torch.Tensor]:
+    """The mean of the states' tensors, in fp16."""
+    states = [torch.load(path, weights_only=False)["model"] for path in paths]
+    return {
+        name: torch.stack([state[name].float() for state in states]).mean(0).to(torch.float16)
+        for name in states[0]
+        if "position_ids" not in name
+    }
+
+
+def write_tensors(tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    partial = folder / ".model.safetensors.partial"
+    save_file(tensors, partial, metadata={"format": "pt"})
+    partial.chmod(0o644)  # safetensors writes files that only their owner reads
+    os.replace(partial, folder / "model.safetensors")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, nargs="+", required=True, help="state.pt of train.py")
@@ -57,16 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = base_model(options.base)
     options.out.mkdir(parents=True, exist_ok=True)
-    states = [torch.load(path, weights_only=False)["model"] for path in options.state]
-    tensors = {
-        name: torch.stack([state[name].float() for state in states]).mean(0).to(torch.float16)
-        for name in states[0]
-        if "position_ids" not in name
-    }
-    partial = options.out / ".model.safetensors.partial"
-    save_file(tensors, partial, metadata={"format": "pt"})
-    partial.chmod(0o644)  # safetensors writes files that only their owner reads
-    os.replace(partial, options.out / "model.safetensors")
+    write_tensors(mean(options.state), options.out)
     base = BertConfig.from_pretrained(folder).to_dict()
     config = {name: base[name] for name in COPIED} | CONFIG
     write(options.out / "config.json", json.dumps(config, indent=2) + "\n")

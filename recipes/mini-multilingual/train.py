@@ -13,9 +13,7 @@ hold nothing back. state.pt in --out is resumed from; the finished model is in -
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -24,16 +22,15 @@ import numpy as np
 import torch
 from base import BOS, EOS, PASSAGE, QUERY, embed_rows
 from english import mini_en
-from safetensors.torch import save_file
+from export import write_model
 from tokenizers import Tokenizer
-from transformers import BertConfig, BertForSequenceClassification, BertModel
+from transformers import BertForSequenceClassification, BertModel
 
-training, warm, export = mini_en("train"), mini_en("warm"), mini_en("export")
+training, warm = mini_en("train"), mini_en("warm")
 training.CLS, training.SEP = BOS, EOS  # its batches frame pairs with these two
 
 # Twelve layers cost twice what mini-en's six do, so documents of a step are shorter, and windows as short when serving.
 EARLY_ODDS, LATE_ODDS = (0.45, 0.35, 0.2, 0.0), (0.2, 0.3, 0.3, 0.2)
-MOST_TOKENS = 192  # of a pair, when serving
 FIT_PAIRS = 1600  # that the last layer and the head are fitted on
 RATE, HEAD_RATE = 8e-5, 2e-4  # of the first stage; later ones take a share
 LATER = 0.6
@@ -90,20 +87,6 @@ def open_pools(folders: list[Path], only: list[str]) -> list[Any]:
     return [pool for pool in named if len(pool) > 2 * training.HELD_OUT]
 
 
-def write_model(model: BertForSequenceClassification, base: Path, out: Path) -> None:
-    """The folder that crossrank, transformers and sentence-transformers load: fp16 weights, the base's tokenizer."""
-    out.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
-    (out / "model.safetensors").chmod(0o644)  # safetensors writes files that only their owner reads
-    config = BertConfig.from_pretrained(base).to_dict()
-    kept = {name: config[name] for name in export.COPIED} | export.CONFIG
-    export.write(out / "config.json", json.dumps(kept, indent=2) + "\n")
-    shutil.copyfile(base / "tokenizer.json", out / "tokenizer.json")
-    told = json.loads((base / "tokenizer_config.json").read_text(encoding="utf-8")) | {"model_max_length": MOST_TOKENS}
-    export.write(out / "tokenizer_config.json", json.dumps(told, indent=2) + "\n")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, required=True, help="folder that base.py wrote, or `crossrank trim` of it")
@@ -153,7 +136,11 @@ def main() -> None:
             progress.save(model, optimizer)
             saved = progress.spent
     print(training.held_out(model, pools, 0.0, 8), flush=True)
-    write_model(model, options.base, options.out / "model")
+    write_model(
+        {name: value.to(torch.float16) for name, value in model.state_dict().items()},
+        options.base,
+        options.out / "model",
+    )
 
 
 if __name__ == "__main__":

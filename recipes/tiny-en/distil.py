@@ -21,6 +21,7 @@ state.pt in --out is resumed from; the finished model is in --out/model.
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 import time
@@ -52,6 +53,7 @@ LENGTHS, ODDS = (48, 80, 128, 220, 380), (0.3, 0.25, 0.2, 0.17, 0.08)
 TOKENS = 5000  # a step, about
 LOOKED_AT = 4  # lists of each source that say how far heads look, and fit the gates
 ROUNDING = 2.0**-9  # of bfloat16
+WINDOW = 256  # tokens of a pair that serving reads at once unless told otherwise: more ranked worse
 SAVE_SECONDS, REPORT_STEPS = 120, 20
 
 
@@ -223,6 +225,9 @@ def main() -> None:
         block.slopes = steep
     print(held_out(student, teacher, pools, 8), flush=True)
     write_model(student, model.state_dict(), options.out / "model", dtype="float16")
+    told = options.out / "model" / "tokenizer_config.json"
+    served = json.loads(told.read_text(encoding="utf-8")) | {"model_max_length": WINDOW}
+    told.write_text(json.dumps(served, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ def test_from_mini_en_to_a_student_that_loads(called, english_candidates, tmp_pa
     reranker = Reranker.load(tmp_path / "run" / "model", device="cpu", limits=Limits(max_length=8192))
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text(encoding="utf-8"))
     assert config["architectures"] == ["JinaBertModel"]
+    assert Reranker.load(tmp_path / "run" / "model", device="cpu").limits.max_length == 256
     ranking = reranker.rank("where is salt sold", ["salt " * 3000, "It rained."])
     assert ranking[0].windows == 1
     assert ranking[0].tokens == pytest.approx(3006, abs=2)
