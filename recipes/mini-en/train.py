@@ -149,11 +149,10 @@ def loss_of(scores: Tensor, lists: Lists, done: float) -> dict[str, Tensor]:
     """The parts of the loss, weighted. `done` is progress from 0 to 1: labels count for more towards the end.
 
     An unlabelled document that the teacher likes as much as the best positive may well be right: it gets no label.
-    Where a list has no label at all, the teacher alone counts.
     """
     label = lists.label.float()
     best = lists.teacher.masked_fill(~lists.label, -1e4).amax(1, keepdim=True)
-    unsure = ~lists.label & (lists.teacher >= best - 1.0)
+    unsure = ~lists.label & (lists.teacher >= best - 1.0) & lists.label.any(1, keepdim=True)
     target = softmax(lists.teacher + BONUS * label, dim=1)
     one_of = label / label.sum(1, keepdim=True).clamp(min=1)
     listed = log_softmax(scores.masked_fill(unsure, -1e4), dim=1)
@@ -161,7 +160,7 @@ def loss_of(scores: Tensor, lists: Lists, done: float) -> dict[str, Tensor]:
     return {
         "teacher": kl_div(log_softmax(scores, 1), target, reduction="batchmean"),
         "list": (0.1 + 0.4 * done) * -(one_of * listed.clamp(min=-50)).sum(1).mean(),
-        "pair": (0.1 + 0.3 * done) * (apart * ~unsure).sum() / (~unsure).sum().clamp(min=1),
+        "pair": (0.1 + 0.3 * done) * apart[~unsure].mean(),
     }
 
 

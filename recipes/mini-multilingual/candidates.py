@@ -3,8 +3,7 @@
     python candidates.py --base work/base --data DIR --pairs work/pairs --out work/candidates
     python candidates.py ... --out work/mined --judge work/stage3 --share 0.3        (stage 4)
 
-The teacher is e5 (its cosines, centred) and, where query and document share a language, BM25. Beside the sources there
-is `mixed`: queries, documents of other languages, no labels: e5 alone says what is near. With --judge a trained
+The teacher is e5 (its cosines, centred) and, where query and document share a language, BM25. With --judge a trained
 cross-encoder chooses: of e5's nearest documents those that it scores highest, less those that it puts above the answer,
 which may well be right. Re-running skips the sources that are there.
 """
@@ -35,7 +34,6 @@ from crossrank.words import words
 QUERY_TOKENS, DOCUMENT_TOKENS, TEACHER_TOKENS = 64, 384, 128
 CAPS = {"cross": (3000, 3600), "multi": (2000, 2400)}  # most queries, most documents of a source
 NEAR, HARD = 40, 14  # documents that the judge reads for a query, and that it chooses
-MIXED = 60  # queries, and documents, of each source in `mixed`
 MEANS = 1500  # texts that the centre of e5's embeddings is taken from
 
 sources, candidates = mini_en("sources"), mini_en("candidates")
@@ -146,32 +144,6 @@ def prepare(source: Any, teacher: Teacher, pieces: Tokenizer, judge: Reranker | 
     bm25 = np.zeros(rows.shape, dtype=np.float32)
     for i, scores in enumerate(lexical or ()):
         bm25[i] = scores[rows[i]] / max(float(scores.max()), 1e-6)
-    return arrays(source, pieces, rows, cosines, bm25)
-
-
-def mixed(parts: list[Any], teacher: Teacher, pieces: Tokenizer) -> dict[str, np.ndarray]:
-    """Queries of every source with documents of the others: half of e5's nearest, half of those not much farther."""
-    rng = random.Random("mixed")
-    queries = [(part.name[:8], text) for part in parts for text in part.queries[:MIXED]]
-    documents = [(part.name[:8], text) for part in parts for text in part.documents[:MIXED]]
-    source = sources.Source("mixed", [q for _, q in queries], [d for _, d in documents], [[] for _ in queries], [])
-    cosines = teacher.vectors(source.queries, True) @ teacher.vectors(source.documents, False).T
-    rows = []
-    for (tongue, _), cosine in zip(queries, cosines, strict=True):
-        order = [number for number in np.argsort(-cosine).tolist() if not same(tongue, documents[number][0])]
-        half = candidates.CANDIDATES // 2
-        rows.append(order[:half] + rng.sample(order[half:200], candidates.CANDIDATES - half))
-    return arrays(source, pieces, np.array(rows), cosines, np.zeros((len(rows), candidates.CANDIDATES), np.float32))
-
-
-def same(one: str, other: str) -> bool:
-    """Whether two sources are in one language, by the beginnings of their names."""
-    return one == other or one.startswith("en_") and other.startswith("en_")
-
-
-def arrays(
-    source: Any, pieces: Tokenizer, rows: np.ndarray, cosines: np.ndarray, bm25: np.ndarray
-) -> dict[str, np.ndarray]:
     queries = candidates.tokenize(pieces, source.queries, QUERY_TOKENS)
     documents = candidates.tokenize(pieces, source.documents, DOCUMENT_TOKENS)
     return {
@@ -182,9 +154,7 @@ def arrays(
         "candidates": rows.astype(np.int32),
         "cosine": np.take_along_axis(cosines, rows, 1).astype(np.float32),
         "bm25": bm25,
-        "label": np.array(
-            [[n in right for n in each] for right, each in zip(source.positives, rows.tolist(), strict=True)]
-        ),
+        "label": np.array([[number in source.positives[i] for number in each] for i, each in enumerate(chosen)]),
     }
 
 
@@ -231,12 +201,6 @@ def main() -> None:
         partial.rename(target)
         seconds = time.perf_counter() - start
         print(f"{name}: {len(source.queries)} queries, {len(source.documents)} documents, {seconds:.0f} s", flush=True)
-    if judge is None and not (options.out / "mixed.npz").exists():
-        one = [name for name in names(options.pairs, options.data is not None) if not name.startswith("cross_")]
-        parts = [load(options.pairs, options.data, name, options.share) for name in one]
-        partial = options.out / "mixed.partial.npz"
-        np.savez(partial, **mixed(parts, teacher, pieces))
-        partial.rename(options.out / "mixed.npz")
 
 
 if __name__ == "__main__":
