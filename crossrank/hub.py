@@ -1,8 +1,8 @@
-"""A name -> a local folder: a path, a model of ours, or "org/name" on the Hugging Face hub.
+"""A name -> a local folder: a path, a model that a package brings, or "org/name" on the Hugging Face hub.
 
-Of our models mini-en ships with the package; the others are packages of their own, which name their model and the
-module in which its folder lies under the entry points "crossrank.models". From the hub come weights, config and tokenizer
-only; no code is ever taken from it.
+Models of ours ship with the package. Another package can bring one: under the entry points "crossrank.models" it names
+the model, and the module in which its folder lies. From the hub come weights, config and tokenizer only; no code is
+ever taken from it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ __all__ = ["BUNDLED", "DEFAULT", "find"]
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT = "mini-en"
-COMPANIONS = ["mini-multilingual"]
 WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 SIDE_FILES = ["config.json", "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json"]
@@ -33,8 +32,6 @@ def find(name: str | os.PathLike[str] | None = None) -> Path:
     installed = _installed()
     if name in installed:
         return installed[name]
-    if name in COMPANIONS:
-        raise ModelNotFound(f"{name} is a package of its own: pip install crossrank-{name}")
     if not _looks_like_hub_name(name):
         bundled = ", ".join(bundled_names())
         raise ModelNotFound(

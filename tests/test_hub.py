@@ -46,12 +46,6 @@ def test_a_companion_package_brings_its_model(tmp_path, monkeypatch):
     assert Reranker.load("toy", device="cpu").rank("bees", ["red", "bees"])
 
 
-def test_a_companion_that_is_not_there_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(hub, "entry_points", lambda group: ())
-    with pytest.raises(ModelNotFound, match="pip install crossrank-mini-multilingual"):
-        hub.find("mini-multilingual")
-
-
 @pytest.mark.parametrize("name", ["", "nothing-of-this-name", "./absent/folder", "~/absent/x", "a/b/c", "org/"])
 def test_a_name_that_is_nothing_says_what_it_could_be(name):
     with pytest.raises(ModelNotFound, match=r"neither a folder here, .* \(.*mini-en.*\), nor a hub name"):

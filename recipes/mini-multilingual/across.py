@@ -1,7 +1,7 @@
 """Questions in one language, documents in another: collections for `crossrank evaluate`, with e5's ranking of each.
 
     python across.py --base work/e5 --data XQUAD --out work/across
-    crossrank evaluate work/across/en-de --first-stage work/across/en-de/e5.run -m work/stage1/model
+    crossrank evaluate work/across/en-de --first-stage work/across/en-de/e5.run -m work/later/model
 
 XQUAD is a folder with corpus.jsonl and queries.jsonl whose ids begin with the language, and whose texts are the same in
 every language and stand in the same order. The first stage is e5's hundred nearest of the language's documents.

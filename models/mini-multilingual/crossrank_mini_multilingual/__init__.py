@@ -1,1 +1,0 @@
-"""Where crossrank finds mini-multilingual."""
