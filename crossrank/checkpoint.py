@@ -77,6 +77,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"the embedding only {settings.vocab_size} rows"
         )
     template = module.template(tokenizer)
+    told = _tokenizer_config(folder)
     return Checkpoint(
         folder=folder,
         architecture=module.__name__.rpartition(".")[2],
@@ -84,32 +85,36 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         config=config,
         model=model.eval(),
         tokenizer=tokenizer,
-        template=replace(template, types=template.types and _wants_types(folder)),
+        template=replace(template, types=template.types and _wants_types(folder, told)),
         parameters=parameters,
         stored=tuple(sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()})),
         weights=weights,
-        usual_length=_usual_length(folder, int(model.max_length)),  # type: ignore[arg-type]
+        usual_length=_usual_length(folder, told, int(model.max_length)),  # type: ignore[arg-type]
     )
 
 
-def _usual_length(folder: Path, max_length: int) -> int:
-    """model_max_length, which transformers writes as 10^30 where nobody chose it."""
+def _tokenizer_config(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer_config.json"
-    if not path.is_file():
-        return max_length
-    asked = _read_object(path).get("model_max_length")
+    return _read_object(path) if path.is_file() else {}
+
+
+def _usual_length(folder: Path, told: Mapping[str, Any], max_length: int) -> int:
+    """model_max_length, which transformers writes as 10^30 where nobody chose it."""
+    asked = told.get("model_max_length")
     if asked is None:
         return max_length
     if isinstance(asked, bool) or not isinstance(asked, int | float) or asked < 16:
+        path = folder / "tokenizer_config.json"
         raise CheckpointError(f"{path}: model_max_length should be a number of tokens, 16 or more, not {asked!r}")
     return int(min(asked, max_length))
 
 
-def _wants_types(folder: Path) -> bool:
-    """False where tokenizer_config.json names the model's inputs and token types are none: transformers drops them."""
-    path = folder / "tokenizer_config.json"
-    names = _read_object(path).get("model_input_names") if path.is_file() else None
-    return names is None or "token_type_ids" in names
+def _wants_types(folder: Path, told: Mapping[str, Any]) -> bool:
+    """False where the model's inputs are named and token types are none of them: transformers drops them then."""
+    names = told.get("model_input_names", ["token_type_ids"])
+    if not isinstance(names, list):
+        raise CheckpointError(f"{folder / 'tokenizer_config.json'}: model_input_names should be a list, not {names!r}")
+    return "token_type_ids" in names
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -116,6 +116,9 @@ def test_token_types_are_used_where_the_tokenizer_gives_them(tmp_path):
     (folder / "tokenizer_config.json").write_text('{"model_input_names": ["input_ids", "attention_mask"]}')
     untyped = Reranker.load(folder, device="cpu").score(pairs)
     assert np.abs(np.subtract(typed, untyped)).min() > 1e-4
+    (folder / "tokenizer_config.json").write_text('{"model_input_names": 5}')
+    with pytest.raises(CheckpointError, match=r"tokenizer_config\.json: model_input_names should be a list, not 5"):
+        Reranker.load(folder, device="cpu")
 
 
 def test_tensors_decide_which_layout_it_is():
