@@ -1,7 +1,7 @@
 """Distil tiny-en, a JinaBERT of four layers that reads 8,192 tokens, out of mini-en.
 
     crossrank student mini-en --jinabert --layers 4 --inner 1024 --into work/student
-    python distil.py --student work/student --data ../mini-en/work/candidates --out work/run --pairs 25000
+    python distil.py --student work/student --data ../mini-en/work/candidates --out work/run --pairs 58000
 
 `crossrank student` carries over what it can; attention by nearness in place of positions is what the student has to
 learn. Four things make that easier:
