@@ -12,6 +12,7 @@ pieces went is spelled in smaller ones rather than unknown.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -92,8 +93,9 @@ def trim(
 ) -> Trimmed:
     """Write to `out` the model of `folder` with the pieces that occur in `texts` or are of `scripts`.
 
-    min_count: of a piece in the texts. rows: at most so many, the most frequent of the texts first. Nothing is written
-    where `out` is None. Raises InputError where `out` exists or nothing was asked to be kept, CheckpointError for a
+    min_count: of a piece in the texts. rows: at most so many, the most frequent first: in the texts, and for pieces of
+    `scripts` as Unigram's scores expect of a text as long, so that a word that the texts happen to lack has its chance.
+    Nothing is written where `out` is None. Raises InputError where `out` exists or nothing was asked to be kept, CheckpointError for a
     tokenizer that is neither Unigram nor WordPiece and for a folder that makes no sense, ModelError where `out` cannot
     be written.
     """
@@ -206,7 +208,13 @@ def _kept(
 ) -> list[int]:
     """The ids to keep, in order; where `rows` bounds them, frequent ones before others and then lower ids first."""
     often = set(np.flatnonzero(counts >= max(min_count, 1)).tolist())
-    free = sorted((often | wanted) - always - vocabulary.forbidden, key=lambda i: (-counts[i], i))
+    total = int(counts.sum())
+
+    def frequency(i: int) -> float:
+        expected = total * math.exp(float(vocabulary.scores[i])) if i in wanted and vocabulary.scores else 0.0
+        return float(counts[i]) + expected
+
+    free = sorted((often | wanted) - always - vocabulary.forbidden, key=lambda i: (-frequency(i), i))
     if rows is not None:
         if rows < len(always):
             raise InputError(

@@ -283,6 +283,23 @@ def test_a_count_and_a_number_of_rows_bound_what_stays(tmp_path):
         trim(old, None, texts.ALL, rows=fewest.rows - 1)
 
 
+def test_rows_go_to_what_a_script_is_expected_to_need_before_what_the_texts_hold_once(tmp_path):
+    raw = learned("unigram")
+    old = publish(tmp_path / "old", "xlm_roberta", raw)
+    often = texts.SENTENCES["Greek"][0]
+    corpus = [*[often] * 200, *texts.SENTENCES["Cyrillic"]]
+    rows = trim(old, tmp_path / "texts", corpus).rows
+    trim(old, tmp_path / "both", corpus, scripts=("Latin",), rows=rows)
+    held, both = (
+        set(tokenizers.Tokenizer.from_file(str(tmp_path / name / "tokenizer.json")).get_vocab())
+        for name in ("texts", "both")
+    )
+    assert both - held
+    assert all(piece.strip("\u2581").isascii() for piece in both - held)
+    before = tokenizers.Tokenizer.from_file(str(old / "tokenizer.json"))
+    assert not (held - both) & set(before.encode(often).tokens)
+
+
 def test_scripts_keep_their_pieces_and_those_of_no_script(tmp_path):
     raw = learned("unigram")
     old = publish(tmp_path / "old", "xlm_roberta", raw)
