@@ -37,7 +37,9 @@ def command(
     ] = 1,
     rows: Annotated[
         int | None,
-        typer.Option("--rows", metavar="N", min=1, help="At most so many pieces, the most frequent ones of texts and languages."),
+        typer.Option(
+            "--rows", metavar="N", min=1, help="At most so many pieces, the most frequent ones of texts and languages."
+        ),
     ] = None,
     language: Annotated[
         list[str] | None,

@@ -95,9 +95,9 @@ def trim(
 
     min_count: of a piece in the texts. rows: at most so many, the most frequent first: in the texts, and for pieces of
     `scripts` as Unigram's scores expect of a text as long, so that a word that the texts happen to lack has its chance.
-    Nothing is written where `out` is None. Raises InputError where `out` exists or nothing was asked to be kept, CheckpointError for a
-    tokenizer that is neither Unigram nor WordPiece and for a folder that makes no sense, ModelError where `out` cannot
-    be written.
+    Nothing is written where `out` is None. Raises InputError where `out` exists or nothing was asked to be kept,
+    CheckpointError for a tokenizer that is neither Unigram nor WordPiece and for a folder that makes no sense,
+    ModelError where `out` cannot be written.
     """
     if out is not None and os.path.lexists(out):
         raise InputError(f"{out} is there already; trim writes a new folder and overwrites none")

@@ -180,6 +180,7 @@ def main() -> None:
         "--data", type=Path, help="folder of the training files, for mini-en's sources; default: without"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for one .npz a source")
+    parser.add_argument("--only", nargs="*", default=[""], help="beginnings of sources' names; default: all")
     parser.add_argument("--share", type=float, default=1.0, help="of the caps on queries and documents")
     parser.add_argument(
         "--judge", type=Path, help="folder of a trained cross-encoder, which then chooses the negatives"
@@ -192,7 +193,7 @@ def main() -> None:
     judge = Reranker.load(options.judge) if options.judge else None
     for name in names(options.pairs, options.data is not None):
         target = options.out / f"{name}.npz"
-        if target.exists():
+        if target.exists() or not name.startswith(tuple(options.only)):
             continue
         start = time.perf_counter()
         source = load(options.pairs, options.data, name, options.share)

@@ -34,6 +34,7 @@ EARLY_ODDS, LATE_ODDS = (0.45, 0.35, 0.2, 0.0), (0.2, 0.3, 0.3, 0.2)
 FIT_PAIRS = 1600  # that the last layer and the head are fitted on
 RATE, HEAD_RATE = 8e-5, 2e-4  # of the first stage; later ones take a share
 LATER = 0.6
+ROWS = "bert.embeddings.word_embeddings.weight"
 SAVE_SECONDS, REPORT_STEPS = 180, 20
 # Questions and news across languages are few; titles and short descriptions are many and easy.
 training.WEIGHT |= {"cross_afriqa": 2.0, "cross_ntrex": 1.5, "cross_debian": 0.7, "cross_titled": 0.5}
@@ -112,7 +113,9 @@ def main() -> None:
     if progress.resume(model, optimizer):
         rng.seed(options.seed + progress.step)
     elif options.start:
-        model.load_state_dict(torch.load(options.start / "state.pt", weights_only=False)["model"])
+        earlier = torch.load(options.start / "state.pt", weights_only=False)["model"]
+        # Embeddings never train: they are --base's own, which may have more rows than the earlier run's.
+        model.load_state_dict(earlier | {ROWS: model.state_dict()[ROWS]})
     else:
         # Languages that this stage does not train on are matched by e5 all the same.
         every = open_pools(options.data, [])

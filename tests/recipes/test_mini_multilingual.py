@@ -10,6 +10,8 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from crossrank import Reranker
 from crossrank.tools.trim import trim
@@ -153,6 +155,23 @@ def test_from_pairs_to_a_model_that_loads(called, e5, tmp_path, capsys):
     inputs = transformers.AutoTokenizer.from_pretrained(folder)(query, answers[0], return_tensors="pt")
     stock = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32").eval()
     assert stock(**inputs).logits.item() == pytest.approx(logits[0], abs=1e-3)
+
+    wider = tmp_path / "wider"
+    more = trim(e5, wider, [*texts, "query: passage:"], rows=report.rows + 200, scripts=("Latin",)).rows
+    for name in rows:
+        (tmp_path / f"{name}.npz").unlink()
+    called("candidates", "--base", wider, "--pairs", tmp_path, "--out", tmp_path / "wide", "--only", "multi_")
+    assert [path.name for path in (tmp_path / "wide").glob("*.npz")] == ["multi_de.npz"]
+    start = ("--start", tmp_path / "run", "--out", tmp_path / "later")
+    called("train", "--base", wider, "--data", tmp_path / "wide", *start, "--pairs", 40)
+    called("export", "--base", wider, "--state", tmp_path / "later" / "state.pt", "--out", tmp_path / "made")
+    tensors = load_file(tmp_path / "made" / "model.safetensors")
+    words = "bert.embeddings.word_embeddings.weight"
+    assert tensors[words].shape == (more, 384)
+    assert tensors[words].dtype == torch.float8_e4m3fn
+    rows_of_base = load_file(wider / "model.safetensors")["embeddings.word_embeddings.weight"]
+    assert torch.equal(tensors[words].float(), rows_of_base.half().to(torch.float8_e4m3fn).float())
+    assert len(Reranker.load(tmp_path / "made", device="cpu").rank(query, answers)) == len(answers)
 
 
 def test_a_judge_picks_the_documents_that_it_likes_best_below_the_answer(recipe, bundled):
