@@ -5,6 +5,7 @@ A command is a function `command` in its module. Exit codes are those of crossra
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from difflib import get_close_matches
@@ -40,6 +41,7 @@ COMMANDS = {
 Click = Any
 
 INTERRUPTED = 130  # 128 + SIGINT
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 CLOSED_PIPE = 141  # 128 + SIGPIPE: what `yes | head -1` ends with, too
 
 
@@ -72,6 +74,12 @@ class Commands(TyperGroup):
             # Python flushes stdout once more as it ends, and would complain of the closed pipe there.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(CLOSED_PIPE) from error
+        except OSError as error:
+            if error.errno not in DISK:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            typer.echo(f"crossrank: the output cannot be written: {error.strerror or error}", err=True)
+            raise typer.Exit(CrossrankError.exit_code) from error
         return answer
 
 

@@ -7,6 +7,7 @@ return of a Windows line. Blank lines are skipped and count for nothing but the 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -92,7 +93,7 @@ def opened(path: Path | None) -> Iterator[Source]:
 def parsed(line: Line) -> object:
     """The JSON value on a line. InputError when there is none."""
     try:
-        return json.loads(line.text, parse_constant=_refuse)
+        return json.loads(line.text, parse_constant=_refuse, parse_float=_finite)
     except RecursionError as error:
         raise InputError(f"{line.where}: JSON nested too deeply") from error
     except json.JSONDecodeError as error:
@@ -145,6 +146,13 @@ def _kind(value: object) -> str:
         case str():
             return "a string"
     return "a list"
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:20]} is too large a number")
+    return number
 
 
 def _refuse(constant: str) -> NoReturn:

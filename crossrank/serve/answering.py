@@ -70,13 +70,16 @@ class Answering:
     ) -> Answer:
         loop, begun = asyncio.get_running_loop(), time.monotonic()
         reranker, batcher = loaded.reranker, loaded.batcher
-        characters = ask.characters
+        most = served.most_characters
+        cut_at = None if ask.document_tokens is None else most(ask.document_tokens)
+        characters = ask.characters(most(reranker.limits.max_query or 0), cut_at)
         estimate = int(characters / served.characters_per_token) + ask.count * reranker.checkpoint.template.fixed
         job = batcher.admit(estimate, deadline, ask.priority)
         try:
             prepared, cut = await self._prepared(reranker, ask)
             tokens = sum(one.total_tokens for one in prepared)
-            served.met(characters, tokens)
+            if not cut and not any(one.query_truncated for one in prepared):
+                served.met(characters, tokens)
             charge(tokens)
             tokenized = time.monotonic()
             sequences = [filled for one in prepared for filled in one.sequences]
@@ -96,6 +99,7 @@ class Answering:
             ask=ask,
             rankings=rankings,
             timing=_timing(job, start=start, tokenized=tokenized, done=done),
+            search_units=_search_units(prepared),
             warnings=_warnings(reranker, prepared, cut),
         )
 
@@ -109,7 +113,7 @@ class Answering:
                 # A pair of a group of its own is called by its group's number, a document by its place.
                 where = max(number, first)
                 texts = group.texts[first : first + STRETCH]
-                work = partial(_prepare, reranker, ask, group.query, texts, where)
+                work = partial(_prepare, reranker, ask, group.query, texts, group.field, where)
                 part, shortened = await loop.run_in_executor(self.tokenizing, work)
                 parts.append(part)
                 cut += shortened
@@ -128,14 +132,16 @@ class Answering:
             raise Problem("loading", f"model {served.name!r} could not be loaded: {error}") from error
 
 
-def _prepare(reranker: Reranker, ask: Ask, query: Text, whole: list[Text], where: int) -> tuple[Prepared, int]:
+def _prepare(
+    reranker: Reranker, ask: Ask, query: Text, whole: list[Text], field: str, where: int
+) -> tuple[Prepared, int]:
     """Tokens of a stretch of documents, the first of them number `where`; and how many of them were cut."""
     texts = whole
     if ask.document_tokens is not None:
         texts = [_cut(reranker, text, ask.document_tokens) for text in whole]
     prepared = reranker.prepare(query, texts)
     if not ask.truncate:
-        _refuse_long(prepared, where)
+        _refuse_long(prepared, field, where)
     return prepared, sum(short is not text for short, text in zip(texts, whole, strict=True))
 
 
@@ -158,13 +164,13 @@ def _cut(reranker: Reranker, text: Text, tokens: int) -> Text:
     return text if len(offsets) <= tokens else Text(text.text[: int(offsets[tokens - 1, 1])])
 
 
-def _refuse_long(prepared: Prepared, where: int) -> None:
+def _refuse_long(prepared: Prepared, field: str, where: int) -> None:
     if prepared.query_truncated:
         raise field_problem("query", "is longer than this model reads, and truncation is off", None, kind="too_long")
     for index, ranges in enumerate(prepared.ranges):
         if len(ranges) > 1:
             raise field_problem(
-                f"documents[{where + index}]",
+                f"{field}[{where + index}]",
                 "is longer than this model reads, and truncation is off",
                 None,
                 kind="too_long",
@@ -178,6 +184,18 @@ def _rankings(reranker: Reranker, ask: Ask, prepared: list[Prepared], logits: li
         rankings.append(reranker.ranking(one, logits[start:end], group.texts, group.documents, top_n=ask.top_n))
         start = end
     return rankings
+
+
+def _search_units(prepared: list[Prepared]) -> int:
+    """See Answer. Of what was scored, whatever of it the request wants back."""
+    pieces = 0
+    for one in prepared:
+        start = 0
+        for ranges in one.ranges:
+            end = start + len(ranges)
+            pieces -= -sum(map(len, one.sequences[start:end])) // 500
+            start = end
+    return -(-pieces // 100)
 
 
 def _timing(job: Job, *, start: float, tokenized: float, done: float) -> Timing:

@@ -186,6 +186,9 @@ async def _answer(service: Service, request: Request) -> Response:
     try:
         async with asyncio.timeout(service.options.body_timeout):
             raw = await request.body()
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise Problem("encoding", f"Content-Encoding {encoding[:40]!r} is not read here; send the body as it is")
         values = parse(raw)
         dialect = dialect or choose(values, service.options.dialect)
         name = dialect.__name__.rpartition(".")[2]
@@ -222,7 +225,7 @@ async def _answer(service: Service, request: Request) -> Response:
 
 
 def _read(dialect: ModuleType, values: dict[str, Any], options: ServeOptions) -> Ask:
-    body = Body(values)
+    body = Body(values, options.max_documents)
     ask: Ask = dialect.read(body, Defaults(return_documents=options.return_documents))
     if options.strict:
         body.strictly()
@@ -287,7 +290,7 @@ def _timing_headers(answer: Answer) -> dict[str, str]:
     }
     return {
         "x-compute-time": str(round(ms["inference"])),
-        "x-compute-characters": str(answer.ask.characters),
+        "x-compute-characters": str(answer.ask.characters()),
         "x-compute-tokens": str(answer.tokens),
         "x-total-time": str(round(ms["total"])),
         "x-tokenization-time": str(round(ms["tokenization"])),

@@ -20,11 +20,15 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A query, the texts that are scored against it, and the documents that come back: those very values, as sent."""
+    """A query, the texts that are scored against it, and the documents that come back: those very values, as sent.
+
+    field: what the request calls the documents.
+    """
 
     query: Text
     texts: list[Text]
     documents: list[object]
+    field: str = "documents"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +54,13 @@ class Ask:
         """Documents in all groups."""
         return sum(len(group.texts) for group in self.groups)
 
-    @property
-    def characters(self) -> int:
-        """What goes through the model, in characters: each document with its query."""
-        return sum(len(t.text) + len(group.query.text) for group in self.groups for t in group.texts)
+    def characters(self, query: int | None = None, document: int | None = None) -> int:
+        """What goes through the model: each document with its query, of either at most so many characters."""
+        total = 0
+        for group in self.groups:
+            total += len(group.query.text[:query]) * len(group.texts)
+            total += sum(len(text.text[:document]) for text in group.texts)
+        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Rankings, one a group, with what a response may say of them. model: the name it is served under."""
+    """Rankings, one a group, with what a response may say of them. model: the name it is served under.
+
+    search_units: Cohere's, a query with up to 100 documents, where one counts once for each 500 tokens.
+    """
 
     id: str
     created: int
@@ -76,6 +86,7 @@ class Answer:
     ask: Ask
     rankings: list[Ranking]
     timing: Timing
+    search_units: int
     warnings: tuple[str, ...] = ()
 
     @property

@@ -34,7 +34,7 @@ class Keys:
     """
 
     def __init__(self, keys: tuple[str, ...] = (), file: str | None = None) -> None:
-        self.given = [_digest(key) for key in keys if key]
+        self.given = [_digest(key.encode("utf-8", "surrogateescape")) for key in keys]
         self.file = Path(file) if file else None
         self.filed: list[bytes] = []
         self.stamp: tuple[int, int] | None = None
@@ -81,12 +81,12 @@ class Keys:
             stamp = (stat.st_mtime_ns, stat.st_size)
             if stamp == self.stamp:
                 return
-            lines = self.file.read_text(encoding="utf-8").splitlines()
+            lines = self.file.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             log.warning("the key file cannot be read: %s", error, extra={"event": "keys_unreadable"})
             return
         keys = [line.strip() for line in lines]
-        self.filed = [_digest(key) for key in keys if key and not key.startswith("#")]
+        self.filed = [_digest(key.encode()) for key in keys if key and not key.startswith("#")]
         self.stamp = stamp
         log.info("keys read", extra={"event": "keys_read", "count": len(self.filed)})
 
@@ -170,21 +170,21 @@ class Rates:
         return self.callers[caller]
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
 
 
-def _candidates(headers: Mapping[str, str]) -> list[str]:
+def _candidates(headers: Mapping[str, str]) -> list[bytes]:
+    """The keys that a request offers, as the bytes that were sent: a header is text in Latin-1 only by name."""
     found = []
     value = headers.get("authorization", "").strip()
     scheme, _, rest = value.partition(" ")
     if scheme.lower() == "basic" and rest:
         try:
-            found.append(base64.b64decode(rest, validate=True).decode("utf-8").partition(":")[2])
-        except (binascii.Error, UnicodeDecodeError):
+            found.append(base64.b64decode(rest, validate=True).partition(b":")[2])
+        except (binascii.Error, ValueError):
             pass
     elif value:
-        found.append(rest.strip() if scheme.lower() == "bearer" else value)
-    if headers.get("x-api-key", "").strip():
-        found.append(headers["x-api-key"].strip())
+        found.append((rest.strip() if scheme.lower() == "bearer" else value).encode("latin-1"))
+    found.append(headers.get("x-api-key", "").strip().encode("latin-1"))
     return [key for key in found if key]

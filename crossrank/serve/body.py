@@ -46,10 +46,11 @@ def _no_constant(word: str) -> None:
 
 
 class Body:
-    """The fields of one JSON object. Every getter takes null for absent."""
+    """The fields of one JSON object. Every getter takes null for absent. most: elements of a list, refused unread."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], most: int | None = None) -> None:
         self.values = values
+        self.most = most
         self.seen: set[str] = set()
 
     def get(self, name: str) -> Any:
@@ -88,36 +89,47 @@ class Body:
         return read
 
     def count(self, name: str) -> int | None:
-        """A number of things: null and 0 mean all of them, and so no limit. Numbers as strings are read."""
-        value = self.whole(name)
-        if value is not None and value < 0:
+        """A number of things: null, 0 and more than anyone has mean all of them. Strings of digits are read."""
+        value = self.get(name)
+        if value is not None and self._number(name, value) > LARGEST:
+            return None
+        number = self.whole(name)
+        if number is not None and number < 0:
             raise field_problem(name, "should be 1 or more, or null for all", value)
-        return value or None
+        return number or None
 
     def whole(self, name: str) -> int | None:
         """A whole number."""
         value = self.get(name)
         if value is None:
             return None
-        number = self._number(name, value)
+        number = self.real(name, 0.0)
         if number != int(number):
             raise field_problem(name, "should be a whole number", value)
         return int(number)
 
     def real(self, name: str, default: float) -> float:
-        """A finite number."""
+        """A number, and none that is far beyond what can be meant."""
         value = self.get(name)
-        return default if value is None else self._number(name, value)
+        if value is None:
+            return default
+        number = self._number(name, value)
+        if abs(number) > LARGEST:
+            raise field_problem(name, "is too large a number", value)
+        return number
 
     def _number(self, name: str, value: object) -> float:
+        """Infinity for a number that no float can hold."""
         try:
             if isinstance(value, bool) or not isinstance(value, (int, float, str)):
                 raise ValueError
+            if isinstance(value, int) and abs(value) > LARGEST:
+                return math.inf if value > 0 else -math.inf
             number = float(value)
-        except (ValueError, OverflowError) as error:
+            if math.isnan(number):
+                raise ValueError
+        except ValueError as error:
             raise field_problem(name, f"should be a number, not {type(value).__name__}", value) from error
-        if not math.isfinite(number) or abs(number) > LARGEST:
-            raise field_problem(name, "is too large a number", value)
         return number
 
     def listed(self, name: str) -> list[Any]:
@@ -127,6 +139,9 @@ class Body:
             raise field_problem(name, f"should be a list, not {type(value).__name__}", value)
         if not value:
             raise field_problem(name, "the list must not be empty", None, kind="empty")
+        # Reading each of millions would hold up everyone else.
+        if self.most is not None and len(value) > self.most:
+            raise Problem("documents", f"{len(value)} {name}; this server takes {self.most} at once")
         return value
 
     def text(self, name: str) -> Text:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crossrank.serve.auth import Allowance, Keys, Rates
@@ -86,6 +86,11 @@ class Door:
         headers = Headers(scope=scope)
         root = scope.get("root_path", "")
         path, dialect = tidy(scope["path"].removeprefix(root), self.options.url_prefix)
+        bare = "/" + self.options.url_prefix.strip("/")
+        if bare != "/" and scope["path"].removeprefix(root) == bare and scope["method"] in ("GET", "HEAD"):
+            # The page's links are relative, so that it works below any path; they need the slash.
+            await RedirectResponse(bare.rpartition("/")[2] + "/")(scope, receive, send)
+            return
         visit = Visit(id=_request_id(headers), path=path, dialect=OWN.get(path, dialect), start=time.monotonic())
         scope = {**scope, "path": root + path, "raw_path": (root + path).encode()}
         scope["state"] = {**scope.get("state", {}), "visit": visit}

@@ -20,6 +20,8 @@ __all__ = ["Loaded", "Models", "Served"]
 
 # Before any text has been counted: what English has, on the safe side.
 CHARACTERS_PER_TOKEN = 3.0
+# Beyond these a text is no text, or was not read to its end.
+FEWEST, MOST = 0.5, 10.0
 WARM_UP_WORDS = "a quick brown fox jumps over the lazy dog near the river bank".split()
 
 log = logging.getLogger("crossrank.serve")
@@ -48,7 +50,12 @@ class Served:
     def met(self, characters: int, tokens: int) -> None:
         """Learn from a request how many characters a token has."""
         if tokens > 50:
-            self.characters_per_token += 0.1 * (characters / tokens - self.characters_per_token)
+            ratio = min(max(characters / tokens, FEWEST), MOST)
+            self.characters_per_token += 0.1 * (ratio - self.characters_per_token)
+
+    def most_characters(self, tokens: int) -> int:
+        """How many characters of a text can matter where so many tokens of it are read."""
+        return int(tokens * self.characters_per_token)
 
 
 class Models:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -88,11 +89,15 @@ class ServeOptions:
             if (limit := getattr(self, name)) is not None and limit < 1:
                 raise InputError(f"{name} should be 1 or more, not {limit}")
         for name in ("deadline", "body_timeout", "header_timeout"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} should be more than 0 seconds, not {getattr(self, name)}")
         for name in ("keep_alive", "drain_delay", "drain_timeout"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} should be 0 seconds or more, not {getattr(self, name)}")
+        if not 0 <= self.port < 1 << 16:
+            raise InputError(f"port should be from 0 to 65535, not {self.port}")
+        if any(not key.strip() for key in self.api_key):
+            raise InputError("api_key is empty; leave it away to let everyone in")
         if self.log_level not in LEVELS:
             raise InputError(f"log_level should be one of {', '.join(LEVELS)}, not {self.log_level!r}")
         if bool(self.ssl_certfile) != bool(self.ssl_keyfile):

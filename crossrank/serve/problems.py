@@ -11,6 +11,7 @@
     path          404     RESOURCE_NOT_FOUND                 no such path
     method        405     METHOD_NOT_ALLOWED                 the path is there, the method is not
     slow_body     408     REQUEST_TIMEOUT                    the body did not arrive in time
+    encoding      415     UNSUPPORTED_MEDIA_TYPE             the body is compressed
     large_body    413     PAYLOAD_TOO_LARGE                  more bytes than the limit
     documents     413     TOO_MANY_DOCUMENTS                 more documents than the limit
     requests      429     RATE_REQUEST_LIMIT_EXCEEDED        too many requests in this minute
@@ -42,6 +43,7 @@ KINDS = {
     "path": (404, "RESOURCE_NOT_FOUND"),
     "method": (405, "METHOD_NOT_ALLOWED"),
     "slow_body": (408, "REQUEST_TIMEOUT"),
+    "encoding": (415, "UNSUPPORTED_MEDIA_TYPE"),
     "large_body": (413, "PAYLOAD_TOO_LARGE"),
     "documents": (413, "TOO_MANY_DOCUMENTS"),
     "requests": (429, "RATE_REQUEST_LIMIT_EXCEEDED"),

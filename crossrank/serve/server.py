@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import signal
+import ssl
 import sys
 import time
 from types import FrameType
@@ -13,7 +14,7 @@ from types import FrameType
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from crossrank.errors import CrossrankError, ModelError
+from crossrank.errors import CrossrankError, InputError, ModelError
 from crossrank.serve.app import Service, build
 from crossrank.serve.door import State
 from crossrank.serve.options import ServeOptions
@@ -120,7 +121,9 @@ def server_for(service: Service) -> tuple[Server, list[Exception]]:
         access_log=False,
         server_header=False,
         proxy_headers=True,
-        limit_concurrency=options.max_connections,
+        # Who may write to the socket is a proxy of ours; without its word for it, every caller would be the same one.
+        forwarded_allow_ips="*" if options.uds else None,
+        limit_concurrency=options.max_connections + 1,  # uvicorn counts the connection that it is asked by
         timeout_keep_alive=int(options.keep_alive),
         timeout_graceful_shutdown=int(options.drain_timeout),
     )
@@ -138,6 +141,9 @@ def serve(options: ServeOptions) -> None:
     server, failures = server_for(Service.of(options))
     try:
         asyncio.run(server.serve())
+    except ssl.SSLError as error:
+        files = f"{options.ssl_certfile} and {options.ssl_keyfile}"
+        raise InputError(f"{files} are no certificate chain and its key, in PEM: {error}") from error
     except SystemExit as error:  # uvicorn's way to say that it could not listen; the log has the reason
         raise CrossrankError(f"could not listen on {options.uds or f'{options.host}:{options.port}'}") from error
     if failures:

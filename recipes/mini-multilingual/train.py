@@ -7,7 +7,7 @@
 
 What keeps a bi-encoder's knowledge is mini-en's (see ../mini-en/train.py), and so are batches, losses and the warm
 start. Here the teacher's cosines are e5's less their centre; the stages after the first start from the one before and
-hold nothing back. state.pt in --out is resumed from; the finished model is in --out/model.
+hold nothing back. state.pt in --out is resumed from, given the same options; the finished model is in --out/model.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from export import write_model
 from tokenizers import Tokenizer
 from transformers import BertForSequenceClassification, BertModel
 
-training, warm = mini_en("train"), mini_en("warm")
+training, warm, mean = mini_en("train"), mini_en("warm"), mini_en("export").mean
 training.CLS, training.SEP = BOS, EOS  # its batches frame pairs with these two
 
 # Twelve layers cost twice what mini-en's six do, so documents of a step are shorter, and windows as short when serving.
@@ -95,7 +95,9 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True, help="folder that base.py wrote, or `crossrank trim` of it")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders that candidates.py wrote")
     parser.add_argument("--only", nargs="*", default=[], help="beginnings of the sources' names; default: all of them")
-    parser.add_argument("--start", type=Path, help="--out of the stage before; default: e5, warmed up")
+    parser.add_argument(
+        "--start", type=Path, nargs="+", help="--out of the stage before, or of several, for their mean; default: e5"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for state.pt and the model")
     parser.add_argument("--pairs", type=int, required=True, help="pairs to train on; the schedule ends with them")
     parser.add_argument("--seed", type=int, default=11)
@@ -113,7 +115,7 @@ def main() -> None:
     if progress.resume(model, optimizer):
         rng.seed(options.seed + progress.step)
     elif options.start:
-        earlier = torch.load(options.start / "state.pt", weights_only=False)["model"]
+        earlier = mean([folder / "state.pt" for folder in options.start])
         # Embeddings never train: they are --base's own, which may have more rows than the earlier run's.
         model.load_state_dict(earlier | {ROWS: model.state_dict()[ROWS]})
     else:

@@ -162,7 +162,7 @@ def test_from_pairs_to_a_model_that_loads(called, e5, tmp_path, capsys):
         (tmp_path / f"{name}.npz").unlink()
     called("candidates", "--base", wider, "--pairs", tmp_path, "--out", tmp_path / "wide", "--only", "multi_")
     assert [path.name for path in (tmp_path / "wide").glob("*.npz")] == ["multi_de.npz"]
-    start = ("--start", tmp_path / "run", "--out", tmp_path / "later")
+    start = ("--start", tmp_path / "run", tmp_path / "run", "--out", tmp_path / "later")
     called("train", "--base", wider, "--data", tmp_path / "wide", *start, "--pairs", 40)
     called("export", "--base", wider, "--state", tmp_path / "later" / "state.pt", "--out", tmp_path / "made")
     tensors = load_file(tmp_path / "made" / "model.safetensors")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import time
 
@@ -53,7 +54,19 @@ def test_an_empty_file_of_keys_lets_nobody_in(tmp_path):
 def test_a_comment_or_a_missing_file_is_no_key(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         Keys((), str(tmp_path / "nothing"))
-    assert Keys(("",)).required is False
+    assert Keys(("",)).required, "a key that came out empty does not open the door"
+
+
+def test_a_key_need_not_be_ascii_and_its_file_may_begin_with_a_byte_order_mark(tmp_path):
+    file = tmp_path / "keys"
+    file.write_bytes("\ufeffclé-première\nseconde\n".encode())
+    keys = Keys((), str(file))
+    sent = "clé-première".encode().decode("latin-1")  # as a server reads the bytes of a header
+    basic = base64.b64encode("me:clé-première".encode()).decode()
+    assert (
+        keys.check(bearer(sent)) == keys.check({"x-api-key": sent}) == keys.check({"authorization": f"Basic {basic}"})
+    )
+    assert keys.check(bearer("seconde"))
 
 
 def test_a_caller_s_name_is_not_its_key():

@@ -58,7 +58,10 @@ def test_equal_documents_keep_their_own_indices_in_order(live):
     assert indices.index(0) < indices.index(3)
 
 
-@pytest.mark.parametrize(("top_n", "count"), [(None, 5), (0, 5), (2, 2), (99, 5), ("2", 2), (2.0, 2)])
+@pytest.mark.parametrize(
+    ("top_n", "count"),
+    [(None, 5), (0, 5), (2, 2), (99, 5), ("2", 2), (2.0, 2), (2**63 - 1, 5), (10**400, 5), ("9" * 400, 5)],
+)
 def test_top_n_is_read_however_it_is_sent(live, top_n, count):
     assert len(answer(live, "/v1/rerank", ask(top_n=top_n))["results"]) == count
 
@@ -112,6 +115,34 @@ def test_a_text_that_does_not_fit_is_refused_when_truncation_is_off(live):
     )
     body = answer(live, "/rerank", {"query": QUERY, "texts": ["x", long], "truncate": False}, 413)
     assert body["error_type"] == "Validation"
+    assert body["message"].startswith("texts[1]")
+
+
+@pytest.mark.parametrize("field", ["texts", "input", "passages", "rank_fields", "top_k"])
+def test_a_null_is_an_absent_field_and_decides_nothing(live, field):
+    body = answer(live, "/v1/rerank", ask(top_n=2, **{field: None}))
+    assert body["object"] == "list"
+    assert [hit["document"] for hit in body["results"]]
+    assert len(body["results"]) == 2
+
+
+def test_a_null_that_a_client_always_sends_tells_its_format(live):
+    assert "data" in answer(live, "/v1/rerank", ask(top_k=None))
+    assert "meta" in answer(live, "/v1/rerank", ask(top_n=None, return_len=None))
+
+
+def test_search_units_count_what_was_scored_and_not_what_comes_back(live):
+    documents = [f"document {number}" for number in range(250)]
+    for top_n in (None, 1):
+        body = answer(live, "/v1/rerank", {"query": "q", "documents": documents, "top_n": top_n})
+        assert body["meta"]["billed_units"]["search_units"] == 3
+
+
+def test_logits_are_given_under_either_name(live):
+    raw, other = (
+        answer(live, "/v1/rerank", ask(**field)) for field in ({"raw_scores": True}, {"use_activation": False})
+    )
+    assert [hit["relevance_score"] for hit in raw["results"]] == [hit["relevance_score"] for hit in other["results"]]
 
 
 def test_documents_are_cut_at_the_length_asked_for(live, reranker):
@@ -252,7 +283,9 @@ def test_every_spelling_of_the_path_answers(live, path):
         ("/v1/rerank", {"query": "q", "documents": [1]}, 422),
         ("/v1/rerank", {"query": "q", "documents": ["d"], "top_n": -1}, 422),
         ("/v1/rerank", {"query": "q", "documents": ["d"], "top_n": float("inf")}, 422),
-        ("/v1/rerank", {"query": "q", "documents": ["d"], "top_n": 10**400}, 422),
+        ("/v1/rerank", {"query": "q", "documents": ["d"], "top_n": -(10**400)}, 422),
+        ("/v1/rerank", {"query": "q", "documents": ["d"], "top_n": "nan"}, 422),
+        ("/v1/rerank", {"query": "q", "documents": ["d"], "priority": 10**400}, 422),
     ],
 )
 def test_a_refusal_has_a_word_for_every_kind_of_client(live, path, body, status):

@@ -36,6 +36,10 @@ def test_a_prefix_of_the_operators_is_taken_off(serve):
         for asset in re.findall(r'(?:src|href)="([^"]+)"', live.http.get("/search/ranker/docs").text):
             assert asset.startswith("/search/ranker/")
             assert live.http.get(asset).status_code == 200
+        page = live.http.get("/search/ranker", follow_redirects=True)
+        assert page.url.path == "/search/ranker/"
+        for asset in re.findall(r'(?:src|href)="([^":]+)"', page.text):
+            assert live.http.get(page.url.join(asset)).status_code == 200
 
 
 @pytest.mark.parametrize("root", ["/ranker", "ranker/", "/v1"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import gzip
 import json
 import socket
 import threading
@@ -50,6 +51,20 @@ HOSTILE = [
     b'{"inputs": "one"}',
     b'{"inputs": [["a"]]}',
 ]
+
+
+def test_a_list_that_is_too_long_is_refused_before_its_elements_are_read(serve):
+    with serve(max_documents=5) as live:
+        for body in ({"query": "q", "documents": [7] * 6}, {"query": "q", "texts": [7] * 6}, {"inputs": [7] * 6}):
+            response = live.post("/predict" if "inputs" in body else "/v1/rerank", body)
+            assert response.status_code == 413, response.text
+            assert "takes 5 at once" in response.text
+
+
+def test_a_compressed_body_is_refused_by_name(live):
+    response = live.http.post("/v1/rerank", content=gzip.compress(b"{}"), headers={"content-encoding": "gzip"})
+    assert response.status_code == 415
+    assert "'gzip' is not read here" in response.json()["detail"]
 
 
 @pytest.mark.parametrize("path", PATHS)

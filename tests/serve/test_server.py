@@ -77,12 +77,15 @@ def test_a_flag_beats_its_variable_and_a_variable_beats_the_default(folder):
 @pytest.mark.slow
 def test_a_unix_socket_will_do(folder, tmp_path):
     path = str(tmp_path / "rank.sock")
-    with started("--model", f"tiny={folder}", "--uds", path) as process:
+    with started("--model", f"tiny={folder}", "--uds", path, "--requests-per-minute", "100") as process:
         transport = httpx.HTTPTransport(uds=path)
         with httpx.Client(transport=transport, base_url="http://localhost", timeout=10) as http:
             until(Path(path).exists, 60)
             until(lambda: answers(http) == 200, 60)
             assert http.post("/v1/rerank", json={"query": "q", "documents": ["d"]}).status_code == 200
+            for caller in ("10.0.0.1", "10.0.0.2"):  # a proxy says who asks, and each has an allowance of its own
+                told = http.post("/v1/rerank", json={}, headers={"x-forwarded-for": caller})
+                assert told.headers["x-ratelimit-remaining-requests"] == "99"
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
 
@@ -99,6 +102,9 @@ def test_a_unix_socket_will_do(folder, tmp_path):
         ({"max_documents": 0}, InputError, "1 or more"),
         ({"requests_per_minute": 0}, InputError, "1 or more"),
         ({"drain_timeout": -1.0}, InputError, "0 seconds or more"),
+        ({"keep_alive": float("inf")}, InputError, "0 seconds or more"),
+        ({"port": 99_999}, InputError, "from 0 to 65535"),
+        ({"api_key": ("a", " ")}, InputError, "api_key is empty"),
         ({"log_level": "loud"}, InputError, "debug, info, warning, error"),
         ({"ssl_keyfile": "no.pem", "ssl_certfile": "no.pem"}, InputError, "no such file"),
         ({"max_length": 3}, InputError, "no room"),

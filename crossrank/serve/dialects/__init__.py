@@ -61,10 +61,14 @@ OWN: dict[str, str] = {path: name for name, dialect in DIALECTS.items() for path
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A field that settles a shared path. The first of KEYS that a body has decides."""
+    """A field that settles a shared path. The first of KEYS that a body has decides.
+
+    null: whether it does as a null, too; elsewhere a null is an absent field.
+    """
 
     field: str
     dialect: str
+    null: bool = False
 
 
 KEYS = (
@@ -72,7 +76,7 @@ KEYS = (
     Key("input", "mixedbread"),
     Key("passages", "nim"),
     Key("top_k", "voyage"),
-    Key("return_len", "xinference"),
+    Key("return_len", "xinference", null=True),  # its client sends it so
     Key("rank_fields", "cohere"),
 )
 
@@ -80,6 +84,9 @@ KEYS = (
 def choose(body: Mapping[str, Any], default: str) -> ModuleType:
     """The dialect of a body on a shared path."""
     for key in KEYS:
-        if key.field in body:
+        if body.get(key.field) is not None or (key.null and key.field in body):
             return DIALECTS[key.dialect]
+    # Voyage's client may say top_k: null for all; who says top_n beside it means another format.
+    if "top_k" in body and "top_n" not in body:
+        return DIALECTS["voyage"]
     return DIALECTS[default]

@@ -48,7 +48,7 @@ def read(body: Body, defaults: Defaults) -> Ask:
         groups=[Group(query=body.text("query"), texts=texts, documents=documents)],
         top_n=body.count("top_n"),
         return_documents=body.flag("return_documents", defaults.return_documents),
-        raw_scores=body.flag("raw_scores", False),
+        raw_scores=not body.flag("use_activation", True) or body.flag("raw_scores", False),
         truncate=body.flag("truncation", True),
         document_tokens=min((n for n in lengths if n), default=None),
         priority=body.whole("priority") or 0,
@@ -78,11 +78,7 @@ def usage(answer: Answer) -> dict[str, int]:
 
 
 def meta(answer: Answer, version: str) -> dict[str, Any]:
-    """What Cohere's clients look for, then what was cut and which documents were read in windows.
-
-    A search unit is Cohere's: a query with up to 100 documents, where a document counts once for each 500 tokens.
-    """
-    pieces = sum(-(-hit.tokens // 500) for hit in answer.ranking)
+    """What Cohere's clients look for, then what was cut and which documents were read in windows."""
     windowed = [
         {"index": hit.index, "windows": hit.windows, "span": list(hit.span)}
         for hit in answer.ranking
@@ -90,7 +86,7 @@ def meta(answer: Answer, version: str) -> dict[str, Any]:
     ]
     return {
         "api_version": {"version": version},
-        "billed_units": {"search_units": -(-pieces // 100)},
+        "billed_units": {"search_units": answer.search_units},
         "tokens": {"input_tokens": answer.tokens, "output_tokens": 0},
         "warnings": list(answer.warnings),
         "query_truncated": answer.ranking.query_truncated,

@@ -45,7 +45,7 @@ def read(body: Body, defaults: Defaults) -> Ask:
     body.known("rewrite_query")
     return Ask(
         model=body.string("model"),
-        groups=[Group(query=body.text("query"), texts=texts, documents=documents)],
+        groups=[Group(query=body.text("query"), texts=texts, documents=documents, field="input")],
         top_n=body.count("top_k"),
         return_documents=body.flag("return_input", False),
     )

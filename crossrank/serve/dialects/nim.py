@@ -35,7 +35,7 @@ def read(body: Body, defaults: Defaults) -> Ask:
         raise field_problem("truncate", "should be NONE or END", truncate)
     return Ask(
         model=body.string("model"),
-        groups=[Group(query=body.text("query"), texts=texts, documents=documents)],
+        groups=[Group(query=body.text("query"), texts=texts, documents=documents, field="passages")],
         raw_scores=True,
         truncate=truncate == "END",
     )

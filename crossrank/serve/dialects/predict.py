@@ -36,7 +36,7 @@ def read(body: Body, defaults: Defaults) -> Ask:
         if not isinstance(pair, list) or len(pair) != 2:
             raise field_problem(f"inputs[{index}]", "should be a pair of two texts", pair)
         query, text = (read_text(side, f"inputs[{index}][{at}]") for at, side in enumerate(pair))
-        groups.append(Group(query=query, texts=[text], documents=[pair[1]]))
+        groups.append(Group(query=query, texts=[text], documents=[pair[1]], field="inputs"))
     body.known("truncation_direction")
     return Ask(
         model=body.string("model"),

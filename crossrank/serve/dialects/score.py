@@ -40,13 +40,14 @@ def read(body: Body, defaults: Defaults) -> Ask:
     left, right = (_side(body, name) for name in names)
     if len(left) == 1:
         texts = [read_text(one, f"{names[1]}[{index}]") for index, one in enumerate(right)]
-        groups = [Group(query=read_text(left[0], names[0]), texts=texts, documents=right)]
+        groups = [Group(query=read_text(left[0], names[0]), texts=texts, documents=right, field=names[1])]
     elif len(left) == len(right):
         groups = [
             Group(
                 query=read_text(one, f"{names[0]}[{index}]"),
                 texts=[read_text(other, f"{names[1]}[{index}]")],
                 documents=[other],
+                field=names[1],
             )
             for index, (one, other) in enumerate(zip(left, right, strict=True))
         ]

@@ -42,7 +42,7 @@ def read(body: Body, defaults: Defaults) -> Ask:
     body.known("truncation_direction")
     return Ask(
         model=body.string("model"),
-        groups=[Group(query=body.text("query"), texts=texts, documents=documents)],
+        groups=[Group(query=body.text("query"), texts=texts, documents=documents, field="texts")],
         top_n=body.count("top_n"),
         return_documents=body.flag("return_text", False) or body.flag("return_documents", False),
         raw_scores=body.flag("raw_scores", False),

@@ -44,6 +44,7 @@ const EXAMPLES = {
 const SHOWN_PASSAGES = 10; // documents whose sentences are ranked for the highlight
 let turn = 0;
 let keyed = false; // whether the server asks for a key
+let waiting = false; // for the model to be loaded
 let language = "curl";
 let timer;
 
@@ -228,7 +229,9 @@ async function models() {
   $("state").textContent = first.loaded
     ? `${data.length === 1 ? first.id : `${data.length} models`} on ${first.device}, ${first.context_length} tokens a pair`
     : "the model is being loaded";
-  if (!first.loaded) setTimeout(models, 1000);
+  if (waiting && first.loaded) rank();
+  waiting = !first.loaded;
+  if (waiting) setTimeout(models, 1000);
 }
 
 function choose(tab) {
