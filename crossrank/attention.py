@@ -7,7 +7,6 @@ kernel does not compute, take the per-sequence way there too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from itertools import groupby
 
@@ -31,10 +30,11 @@ def attend(q: Heads, k: Heads, v: Heads, batch: Packed, slopes: tuple[float, ...
     if slopes is None and _flash(q):
         return _varlen(q, k, v, batch.bounds, batch.bounds, max(batch.lengths), max(batch.lengths))
     outputs = []
-    for start, count, length in _runs(batch.lengths):
-        rows = slice(start, start + count * length)
-        split = (count, length, *q.shape[1:])
-        queries, keys, values = (part[rows].view(split).transpose(1, 2) for part in (q, k, v))
+    runs = _runs(batch.lengths)
+    # Split, not sliced: on the way back a slice fills a tensor of the whole batch with zeros, for each of them.
+    parts = [part.split([count * length for count, length in runs]) for part in (q, k, v)]
+    for (count, length), *run in zip(runs, *parts, strict=True):
+        queries, keys, values = (part.view(count, length, *q.shape[1:]).transpose(1, 2) for part in run)
         if slopes is None:
             mixed = scaled_dot_product_attention(queries, keys, values)
         else:
@@ -55,16 +55,16 @@ def attend_first(
         one_each = torch.arange(len(batch.bounds), dtype=torch.int32, device=q.device)
         return _varlen(q, k, v, one_each, batch.bounds, 1, max(batch.lengths))
     outputs = []
-    done = 0
-    for start, count, length in _runs(batch.lengths):
-        rows = slice(start, start + count * length)
-        keys, values = (part[rows].view(count, length, *q.shape[1:]).transpose(1, 2) for part in (k, v))
-        queries = q[done : done + count].unsqueeze(2)
+    runs = _runs(batch.lengths)
+    firsts = q.split([count for count, _ in runs])
+    parts = [part.split([count * length for count, length in runs]) for part in (k, v)]
+    for (count, length), first, *run in zip(runs, firsts, *parts, strict=True):
+        keys, values = (part.view(count, length, *q.shape[1:]).transpose(1, 2) for part in run)
+        queries = first.unsqueeze(2)
         bias = None
         if slopes is not None:
             bias = _bias(slopes, torch.arange(length, device=q.device)[None, :], q.dtype)[None]
         outputs.append(scaled_dot_product_attention(queries, keys, values, attn_mask=bias).squeeze(2))
-        done += count
     return torch.cat(outputs)
 
 
@@ -80,13 +80,9 @@ def alibi_slopes(heads: int, halved_tail: bool = False) -> tuple[float, ...]:
     return tuple(slopes + [slope / 2 if halved_tail else slope for slope in tail])
 
 
-def _runs(lengths: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
-    """(first token, number of sequences, their length) of each run of equally long neighbours."""
-    start = 0
-    for length, run in groupby(lengths):
-        count = len(list(run))
-        yield start, count, length
-        start += count * length
+def _runs(lengths: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(number of sequences, their length) of each run of equally long neighbours."""
+    return [(len(list(run)), length) for length, run in groupby(lengths)]
 
 
 def _alibi(q: Tensor, k: Tensor, v: Tensor, slopes: tuple[float, ...]) -> Tensor:
