@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Int, Int32
 from torch import Tensor
 
-__all__ = ["Filled", "Packed", "pack", "plan"]
+__all__ = ["Filled", "Packed", "pack", "plan", "sides"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filled:
-    """A pair as the model reads it: tokens in place, special ones included; token type 1 begins at `split`."""
+    """A pair as the model reads it: tokens in place, special ones included; the second side begins at `split`."""
 
     tokens: Int32[np.ndarray, " tokens"]
     split: int
@@ -29,7 +29,8 @@ class Packed:
     """Sequences laid end to end: sequence i is tokens[bounds[i]:bounds[i + 1]], and nothing is padding.
 
     positions count from 0 in each sequence; types are 0 on the first side of a pair and 1 on the second.
-    lengths are those of the sequences, on the host, so that a CPU loop needs no device round trip.
+    lengths are those of the sequences, and splits where their second sides begin, on the host, so that a CPU loop needs
+    no device round trip.
     """
 
     tokens: Int[Tensor, " tokens"]
@@ -37,6 +38,7 @@ class Packed:
     types: Int[Tensor, " tokens"]
     bounds: Int32[Tensor, " bounds"]
     lengths: tuple[int, ...]
+    splits: tuple[int, ...]
 
     @property
     def first(self) -> Int32[Tensor, " pairs"]:
@@ -81,4 +83,22 @@ def pack(sequences: Sequence[Filled], device: torch.device | str = "cpu") -> Pac
         types=torch.from_numpy(types).to(device),
         bounds=torch.from_numpy(bounds).to(device),
         lengths=tuple(lengths.tolist()),
+        splits=tuple(splits.tolist()),
+    )
+
+
+def sides(batch: Packed) -> Packed:
+    """The same tokens, every side of a pair a sequence of its own: query, document, query, document, ..."""
+    pairs = zip(batch.lengths, batch.splits, strict=True)
+    lengths = [side for length, split in pairs for side in (split, length - split)]
+    bounds = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=bounds[1:])
+    positions = np.arange(bounds[-1], dtype=np.int64) - np.repeat(bounds[:-1], lengths)
+    device = batch.tokens.device
+    return replace(
+        batch,
+        positions=torch.from_numpy(positions).to(device),
+        bounds=torch.from_numpy(bounds).to(device),
+        lengths=tuple(lengths),
+        splits=tuple(lengths),
     )

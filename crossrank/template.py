@@ -20,6 +20,7 @@ class Template:
 
     query_frame: how many special tokens the query counts when it is measured alone, as `max_query` measures it.
     types: whether the second side is of a token type of its own, as BERT's tokenizer says and RoBERTa's does not.
+    opening: how many of the tokens in `between` belong to the second side already.
     """
 
     before: tuple[int, ...]
@@ -27,6 +28,7 @@ class Template:
     after: tuple[int, ...]
     query_frame: int = 2
     types: bool = True
+    opening: int = 0
 
     @property
     def fixed(self) -> int:
@@ -37,7 +39,7 @@ class Template:
         """Put a query and a document, or a window of it, in their places."""
         head = np.array(self.before, dtype=np.int32), query, np.array(self.between, dtype=np.int32)
         tokens = np.concatenate((*head, document, np.array(self.after, dtype=np.int32)))
-        first = len(self.before) + len(query) + len(self.between)
+        first = len(self.before) + len(query) + len(self.between) - self.opening
         return Filled(tokens=tokens, split=first if self.types else len(tokens))
 
 
@@ -52,10 +54,11 @@ def framed(tokenizer: Tokenizer) -> Template:
         raise CheckpointError("tokenizer.json puts the second text of a pair first; an encoder reads the query first")
     first_end = len(sides) - sides[::-1].index(0)
     second_end = len(sides) - sides[::-1].index(1)
-    ids = encoding.ids
+    ids, kinds = encoding.ids, encoding.type_ids
     return Template(
         before=tuple(ids[:first]),
         between=tuple(ids[first_end:second]),
         after=tuple(ids[second_end:]),
-        types=encoding.type_ids[second] == 1,
+        types=kinds[second] == 1,
+        opening=sum(kind == 1 for kind in kinds[first_end:second]),
     )

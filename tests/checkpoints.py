@@ -179,6 +179,25 @@ def jina_b(seed: int = 0, *, layers: int = 3, width: int = 48, heads: int = 12, 
     return Recipe(_jina_bert_config(rows, width, layers, heads), tensors, tokenizer)
 
 
+def dual(seed: int = 0, *, width: int = 32, layers: int = 3, heads: int = 4, positions: int = 512) -> Recipe:
+    """The layout of crossrank's own mini-en: `layers` of each side, two of both behind all but the last of them."""
+    vocabulary = vocabularies.apart().get_vocab()
+    config = _sizes(len(vocabulary), width, layers, heads, positions) | {
+        "model_type": "crossrank-dual",
+        "branch_layer": max(1, layers - 1),
+        "num_cross_layers": 2,
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": 0,
+    }
+    make = Maker(seed, width)
+    tensors = make.embeddings("embeddings", len(vocabulary), positions=positions)
+    for layer in range(layers + 2):
+        tensors |= make.stock_layer(f"encoder.layer.{layer}")
+    tensors |= make.opinions(len(vocabulary))
+    tensors["pieces.weight"][[vocabulary[token] for token in vocabularies.BERT_SPECIALS]] = 0
+    return Recipe(config, tensors, "apart")
+
+
 class Maker:
     """Random tensors of a width, in the shapes that the published layouts have."""
 
@@ -193,9 +212,10 @@ class Maker:
     def norm(self, name: str) -> Tensors:
         return {f"{name}.weight": 1 + 0.2 * self._normal(self.width), f"{name}.bias": 0.2 * self._normal(self.width)}
 
-    def embeddings(self, stem: str, rows: int, types: int, positions: int | None = None) -> Tensors:
+    def embeddings(self, stem: str, rows: int, types: int | None = None, positions: int | None = None) -> Tensors:
         made = {f"{stem}.word_embeddings.weight": self._normal(rows, self.width)}
-        made[f"{stem}.token_type_embeddings.weight"] = self._normal(types, self.width) * 0.5
+        if types is not None:
+            made[f"{stem}.token_type_embeddings.weight"] = self._normal(types, self.width) * 0.5
         if positions is not None:
             made[f"{stem}.position_embeddings.weight"] = self._normal(positions, self.width) * 0.5
         return made | self.norm(f"{stem}.LayerNorm")
@@ -211,6 +231,13 @@ class Maker:
         made |= self.linear(f"{stem}.intermediate.dense", 2 * self.width, self.width)
         made |= self.linear(f"{stem}.output.dense", self.width, 2 * self.width)
         return made | self.norm(f"{stem}.output.LayerNorm")
+
+    def opinions(self, rows: int) -> Tensors:
+        """What the dual layout has beside its encoder, for a vocabulary of `rows`."""
+        made = {"marks.weight": self._normal(4, self.width)} | self.linear("cross.dense", self.width, self.width)
+        made |= self.linear("cross.out", 1, self.width) | {"pieces.weight": self._normal(rows, 1).abs()}
+        # Sides that random layers encode have cosines near one another: these gains give each part of the sum a say.
+        return made | {"mix.weight": torch.tensor([[4.0, 2.0]])}
 
     def _normal(self, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=self.random)
@@ -250,7 +277,14 @@ def _jina_bert_config(rows: int, width: int, layers: int, heads: int) -> dict[st
     }
 
 
-RECIPES = {"bert": bert, "xlm_roberta": xlm_roberta, "jina_v2": jina_v2, "jina_v1": jina_v1, "jina_b": jina_b}
+RECIPES = {
+    "bert": bert,
+    "xlm_roberta": xlm_roberta,
+    "jina_v2": jina_v2,
+    "jina_v1": jina_v1,
+    "jina_b": jina_b,
+    "dual": dual,
+}
 
 
 def load(recipe: Recipe, *, dtype: str | None = None, limits: Limits | None = None) -> Reranker:

@@ -9,10 +9,11 @@ from tokenizers import processors
 from crossrank import CheckpointError
 from crossrank.template import Template, framed
 from crossrank.tokens import Tokenizer
-from tests.vocabularies import KINDS, wordpiece
+from tests.vocabularies import KINDS, framed_apart, wordpiece
 
 FRAMES = {
     "wordpiece": Template(before=(2,), between=(3,), after=(3,)),
+    "apart": Template(before=(2,), between=(3, 2), after=(3,), opening=1),
     "bpe": Template(before=(0,), between=(2, 2), after=(2,), types=False),
 }
 
@@ -35,6 +36,17 @@ def test_a_filled_pair_is_the_tokenizers_own_pair(kind, query, document):
     assert filled.tokens.tolist() == pair.ids
     if kind != "unigram":  # whose models have one type
         assert [int(place >= filled.split) for place in range(len(filled))] == pair.type_ids
+
+
+def test_a_prompt_of_several_tokens_stands_on_the_side_that_it_introduces():
+    tokenizer = Tokenizer(framed_apart(wordpiece(), "what is", "the red fox"))
+    is_, red = (tokenizer.raw.token_to_id(word) for word in ("is", "red"))
+    template = framed(tokenizer)
+    assert [len(part) for part in (template.before, template.between, template.after)] == [3, 5, 1]
+    assert (template.before[2], template.between[3], template.opening) == (is_, red, 4)
+    filled = template.fill(ids(7, 8), ids(9))
+    assert filled.tokens[filled.split - 1] == 3
+    assert filled.tokens[filled.split] == 2
 
 
 def test_a_pair_stands_between_the_fixed_tokens():

@@ -14,7 +14,7 @@ from tests import vocabularies
 from tests.vocabularies import KINDS, letters
 
 SPECIALS = {"wordpiece": vocabularies.BERT_SPECIALS, "bpe": (*vocabularies.ROBERTA_SPECIALS, "<mask>")}
-SPECIALS |= {"unigram": SPECIALS["bpe"], "byte_bpe": SPECIALS["bpe"]}
+SPECIALS |= {"apart": SPECIALS["wordpiece"], "unigram": SPECIALS["bpe"], "byte_bpe": SPECIALS["bpe"]}
 
 
 @pytest.fixture(params=KINDS)

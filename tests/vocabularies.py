@@ -1,4 +1,4 @@
-"""Small tokenizer files of the four kinds that cross-encoders come with, made on the spot.
+"""Small tokenizer files of the kinds that cross-encoders come with, made on the spot.
 
 In each of them a single letter between spaces is one token, so `letters(n)` is a text of exactly n tokens.
 """
@@ -78,6 +78,27 @@ def byte_bpe() -> Tokenizer:
     )
 
 
+def apart() -> Tokenizer:
+    """As crossrank's own mini-en: wordpiece's, with a frame round each side, [CLS] q [SEP] [CLS] d [SEP]."""
+    return framed_apart(wordpiece())
+
+
+def framed_apart(raw: Tokenizer, query: str = "", document: str = "") -> Tokenizer:
+    """The tokenizer, putting each side, after a prompt, between special tokens of its own."""
+    known = raw.get_vocab()
+    first, last = ("[CLS]", "[SEP]") if "[CLS]" in known else ("<s>", "</s>")
+    special, pair = [(first, known[first]), (last, known[last])], []
+    for kind, (side, prompt) in enumerate((("$A", query), ("$B", document))):
+        pieces = raw.encode(prompt, add_special_tokens=False)
+        name = [f"prompt {side}"] if prompt else []
+        special += [{"id": each, "ids": pieces.ids, "tokens": pieces.tokens} for each in name]
+        pair += [f"{part}:{kind}" for part in (first, *name, side, last)]
+    raw.post_processor = processors.TemplateProcessing(
+        single=f"{first}:0 $A:0 {last}:0", pair=pair, special_tokens=special
+    )
+    return raw
+
+
 def _roberta(
     model: models.Model, normalizer: normalizers.Normalizer | None, splitter: pre_tokenizers.PreTokenizer
 ) -> Tokenizer:
@@ -92,4 +113,4 @@ def _roberta(
     return raw
 
 
-KINDS = {"wordpiece": wordpiece, "bpe": bpe, "unigram": unigram, "byte_bpe": byte_bpe}
+KINDS = {"wordpiece": wordpiece, "apart": apart, "bpe": bpe, "unigram": unigram, "byte_bpe": byte_bpe}

@@ -3,8 +3,8 @@
     Config     a frozen dataclass, fields spelled as in config.json, and `Config.read(settings)`: anything in
                config.json that would change the arithmetic and is not computed here is a CheckpointError
     build      `build(config)`: the module, with `blocks` (what may be quantized), `max_length` (tokens a pair may
-               have), `forward(batch: Packed) -> Float[Tensor, " pairs"]` (logits; the last layer only where it is
-               scored) and `hidden(batch: Packed) -> Float[Tensor, "tokens width"]` (the last layer for every token)
+               have) and `forward(batch: Packed) -> Float[Tensor, " pairs"]` (logits; the last layer only where it is
+               scored)
     adopt      a checkpoint's tensors under our names; a tensor it does not know keeps its name and is then refused
     template   the tokenizer's frame round a pair
 
@@ -22,7 +22,7 @@ from crossrank.errors import CheckpointError
 
 __all__ = ["MODEL_TYPES", "architecture"]
 
-MODEL_TYPES = {"bert": "bert", "xlm-roberta": "roberta", "roberta": "roberta"}
+MODEL_TYPES = {"bert": "bert", "xlm-roberta": "roberta", "roberta": "roberta", "crossrank-dual": "dual"}
 
 
 def architecture(config: Mapping[str, Any], names: frozenset[str]) -> ModuleType:

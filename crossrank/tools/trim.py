@@ -36,6 +36,7 @@ from crossrank.tools.vocabulary import Vocabulary, read_vocabulary, rewritten
 __all__ = ["Trimmed", "trim"]
 
 EMBEDDING = "word_embeddings.weight"
+WEIGHTS = "pieces.weight"  # what each piece weighs where query and document share it: crossrank's dual layout
 # Of what may lie in a model's folder: what says nothing of ids. The rest is written anew or left out.
 COPIED = (
     "special_tokens_map.json",
@@ -117,9 +118,9 @@ def trim(
     sample = _proof(tokenizer, vocabulary, text, corpus.sample, new_ids)
     sides = _sides(folder, config, vocabulary, new_ids) | {"tokenizer.json": text}
     copied = [name for name in COPIED if (folder / name).is_file()] + sorted(path.name for path in folder.glob("*.py"))
-    before = sum(tensor.nbytes for tensor in tensors.values())
-    full = tensors[embedding]
-    tensors[embedding] = full[torch.tensor(kept)]
+    before, rows_before = sum(tensor.nbytes for tensor in tensors.values()), len(tensors[embedding])
+    for name in tensors.keys() & {embedding, WEIGHTS}:
+        tensors[name] = tensors[name][torch.tensor(kept)]
     if out is not None:
         # Tensors of a pickle may share their storage, which safetensors refuses.
         own = {
@@ -129,7 +130,7 @@ def trim(
     there = {path.name for path in folder.iterdir()}
     return Trimmed(
         rows=len(kept),
-        rows_before=len(full),
+        rows_before=rows_before,
         weight_bytes=sum(tensor.nbytes for tensor in tensors.values()),
         weight_bytes_before=before,
         tokenizer_bytes=len(text.encode()),
@@ -143,7 +144,7 @@ def trim(
 
 
 def _embedding(folder: Path, tensors: Mapping[str, Tensor], vocabulary: Vocabulary) -> str:
-    """The name of the one tensor that has a row for each piece."""
+    """The name of the one tensor that embeds pieces, a row each."""
     found = [name for name, tensor in tensors.items() if name.endswith(EMBEDDING) and tensor.ndim == 2]
     if len(found) != 1:
         raise CheckpointError(f"{folder} has {len(found)} tensors named …{EMBEDDING}; trim knows models with one")
@@ -153,6 +154,8 @@ def _embedding(folder: Path, tensors: Mapping[str, Tensor], vocabulary: Vocabula
     highest, rows = max(vocabulary.ids), len(tensors[found[0]])
     if highest >= rows:
         raise CheckpointError(f"{folder}: tokenizer.json has ids up to {highest}, the embedding only {rows} rows")
+    if WEIGHTS in tensors and len(tensors[WEIGHTS]) != rows:
+        raise CheckpointError(f"{folder}: {WEIGHTS} has {len(tensors[WEIGHTS])} rows, the embedding {rows}")
     return found[0]
 
 

@@ -87,6 +87,7 @@ class PackedModule(InputModule):
             "types": batch.types,
             "bounds": batch.bounds,
             "lengths": batch.lengths,
+            "splits": batch.splits,
             "places": torch.from_numpy(np.argsort(np.array(order, dtype=np.int64))),
         }
 
@@ -97,6 +98,7 @@ class PackedModule(InputModule):
             types=features["types"],
             bounds=features["bounds"],
             lengths=tuple(features["lengths"]),
+            splits=tuple(features["splits"]),
         )
         logits: Tensor = self.model(batch)
         return {**features, "scores": logits[features["places"]].unsqueeze(-1)}

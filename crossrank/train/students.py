@@ -81,8 +81,14 @@ def build_student(teacher: Path, into: Path, plan: Plan) -> Built:
     config, tensors, module = _read(teacher, plan.new_head)
     before = sum(tensor.numel() for tensor in tensors.values())
     total = config["num_hidden_layers"]
+    if module.__name__ == "crossrank.models.dual" and plan != Plan():
+        raise CheckpointError(
+            f"{teacher} is of {config['model_type']!r}, of which no part is left out; students with fewer layers, less "
+            "width or ALiBi are built of plain cross-encoders, and can learn from its scores"
+        )
     layers = _layers(plan.layers, total)
-    config, tensors = _picked(config, tensors, layers)
+    if plan.layers is not None:
+        config, tensors = _picked(config, tensors, layers)
     if plan.width is not None or plan.inner is not None:
         config, tensors = narrowed(config, tensors, module, width=plan.width, inner=plan.inner)
     if plan.jinabert:
@@ -128,7 +134,7 @@ def _layers(asked: int | Sequence[int] | None, total: int) -> tuple[int, ...]:
 def _read(folder: Path, new_head: int | None) -> tuple[dict[str, Any], dict[str, Tensor], ModuleType]:
     config = read_config(folder)
     _, tensors = read_tensors(folder)
-    if not any(name.startswith("classifier.") for name in tensors):
+    if not any(name.startswith(("classifier.", "cross.out.")) for name in tensors):
         if new_head is None:
             raise CheckpointError(f"{folder} is an encoder without a classifier; a new head, untrained, can be added")
         tensors = _with_head(tensors, config, new_head)

@@ -80,12 +80,13 @@ def test_a_published_config_builds_the_published_number_of_parameters(name):
 def test_each_layout_finds_its_file(kind):
     recipe = RECIPES[kind]()
     file = architecture(recipe.config, frozenset(recipe.tensors)).__name__.rpartition(".")[2]
-    assert file == {"bert": "bert", "xlm_roberta": "roberta", "jina_v2": "roberta"}.get(kind, "jinabert")
+    files = {"bert": "bert", "xlm_roberta": "roberta", "jina_v2": "roberta", "dual": "dual"}
+    assert file == files.get(kind, "jinabert")
 
 
 @pytest.mark.parametrize("model_type", [None, "t5", "deberta-v2"])
 def test_an_unknown_model_type_is_named_beside_the_known_ones(model_type):
-    with pytest.raises(CheckpointError, match=f"{model_type!r}.*bert, xlm-roberta, roberta"):
+    with pytest.raises(CheckpointError, match=f"{model_type!r}.*bert, xlm-roberta, roberta, crossrank-dual"):
         architecture({"model_type": model_type}, frozenset())
 
 

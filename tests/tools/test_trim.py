@@ -11,24 +11,24 @@ from pathlib import Path
 import pytest
 import tokenizers
 import torch
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from crossrank import Reranker
+from crossrank.checkpoint import read_checkpoint
 from crossrank.errors import CheckpointError, InputError
 from crossrank.tokens import Tokenizer
 from crossrank.tools.scripts import LANGUAGES, scripts_of, within
 from crossrank.tools.trim import trim
-from crossrank.tools.vocabulary import read_vocabulary, rewritten
 from tests import checkpoints, texts, vocabularies
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = [Path(os.environ.get("CROSSRANK_DATA", "absent")), *(p / "shared" / "data" for p in (ROOT, ROOT.parent))]
 NTREX = next((place / "train/ntrex.jsonl.gz" for place in PLACES if (place / "train/ntrex.jsonl.gz").is_file()), None)
 NEWS = "deu rus ell arb heb hin tha zho-CN jpn kor kat ben".split()
-MADE_OF = {"unigram": ("xlm_roberta", "jina_v2"), "wordpiece": ("bert", "jina_v1")}
+MADE_OF = {"unigram": ("xlm_roberta", "jina_v2", "dual"), "wordpiece": ("bert", "jina_v1", "dual")}
+EVERY = [(kind, layout) for kind, layouts in MADE_OF.items() for layout in layouts]
+TABLES = ("word_embeddings.weight", "pieces.weight")  # tensors with a row for each piece
 
 
 def learned(kind: str) -> tokenizers.Tokenizer:
@@ -52,17 +52,23 @@ def learned(kind: str) -> tokenizers.Tokenizer:
     return made
 
 
-def publish(folder: Path, layout: str, raw: tokenizers.Tokenizer, spare: int = 5) -> Path:
+def publish(
+    folder: Path, layout: str, raw: tokenizers.Tokenizer, spare: int = 5, prompts: tuple[str, str] = ("", "")
+) -> Path:
     """A one-layer checkpoint with random weights for a tokenizer; `spare` rows of its embedding have no piece."""
+    if layout == "dual":
+        raw = vocabularies.framed_apart(raw, *prompts)
     sizes = {"layers": 1, "heads": 4, "width": 32}
     if layout in ("jina_v1", "jina_b"):
         sizes = {"layers": 1, "heads": 12, "width": 48}
     recipe = checkpoints.RECIPES[layout](**sizes)
     rows = raw.get_vocab_size() + spare
-    name = next(name for name in recipe.tensors if name.endswith("word_embeddings.weight"))
-    words = torch.randn(rows, sizes["width"], generator=torch.Generator().manual_seed(3))
-    recipe = recipe.with_tensors({name: words}).changed(vocab_size=rows)
-    recipe.write(folder)
+    chance = torch.Generator().manual_seed(3)
+    for name, tensor in recipe.tensors.items():
+        if name.endswith(TABLES):
+            table = torch.randn(rows, tensor.shape[1], generator=chance)
+            recipe = recipe.with_tensors({name: table.abs() if name == "pieces.weight" else table})
+    recipe.changed(vocab_size=rows).write(folder)
     raw.save(str(folder / "tokenizer.json"))
     return folder
 
@@ -91,7 +97,7 @@ def spared(old: Path, new: Path, documents) -> list[str]:
     return [text for text, pieces in zip(documents, ids(old, documents), strict=True) if set(pieces) <= set(kept)]
 
 
-@pytest.mark.parametrize(("kind", "layout"), [(kind, layout) for kind in MADE_OF for layout in MADE_OF[kind]])
+@pytest.mark.parametrize(("kind", "layout"), EVERY)
 def test_logits_are_the_same_to_the_last_bit_for_texts_whose_pieces_were_kept(kind, layout, tmp_path):
     old = publish(tmp_path / "old", layout, learned(kind))
     report = trim(old, tmp_path / "new", texts.ALL[::2])
@@ -115,70 +121,21 @@ def test_other_texts_are_spelled_in_smaller_pieces_and_none_becomes_unknown(kind
     assert changed > 5
 
 
-@pytest.mark.parametrize("kind", MADE_OF)
-def test_every_row_is_the_old_row_of_its_piece(kind, tmp_path):
-    old = publish(tmp_path / "old", MADE_OF[kind][0], learned(kind))
+@pytest.mark.parametrize(("kind", "layout"), EVERY)
+def test_every_row_is_the_old_row_of_its_piece(kind, layout, tmp_path):
+    old = publish(tmp_path / "old", layout, learned(kind))
     report = trim(old, tmp_path / "new", texts.SENTENCES["Cyrillic"])
     before, after = (load_file(f / "model.safetensors") for f in (old, tmp_path / "new"))
-    words = next(name for name in before if name.endswith("word_embeddings.weight"))
+    tables = [name for name in before if name.endswith(TABLES)]
+    assert len(tables) == (2 if layout == "dual" else 1)
     moved = new_ids(old, tmp_path / "new")
-    assert len(after[words]) == len(moved) == report.rows
-    assert all(torch.equal(before[words][i], after[words][j]) for i, j in moved.items())
     assert [moved[i] for i in sorted(moved)] == list(range(len(moved))), "in the order they were in"
-    del before[words], after[words]
+    for name in tables:
+        whole, kept = before.pop(name), after.pop(name)
+        assert len(kept) == len(moved) == report.rows
+        assert all(torch.equal(whole[i], kept[j]) for i, j in moved.items())
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-@st.composite
-def unigrams(draw):
-    """A small vocabulary over few letters with many equal scores, and which pieces stay."""
-    pieces = draw(st.lists(st.text("ab▁c", min_size=1, max_size=4), min_size=3, max_size=14, unique=True))
-    scores = draw(st.lists(st.sampled_from([-1.0, -2.0, -3.0, -0.1, -0.7]), min_size=14, max_size=14))
-    stay = draw(st.lists(st.booleans(), min_size=14, max_size=14))
-    return [("<unk>", 0.0), *zip(pieces, scores, strict=False)], [True, *stay[: len(pieces)]]
-
-
-@settings(max_examples=150)
-@given(unigrams(), st.lists(st.text("ab cx", max_size=12), min_size=1, max_size=8))
-def test_whatever_unigram_pieces_go_the_best_path_over_those_that_stay_is_the_best_path(tmp_path_factory, made, words):
-    scored, stay = made
-    raw = tokenizers.Tokenizer(models.Unigram(scored, unk_id=0, byte_fallback=False))
-    raw.pre_tokenizer = pre_tokenizers.Metaspace()
-    same_after_rewriting(tmp_path_factory.mktemp("unigram"), raw, stay, words)
-
-
-@st.composite
-def wordpieces(draw):
-    """A small vocabulary in which some characters may begin a word, or end a piece, and not continue one."""
-    starts = draw(st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=8, unique=True))
-    continuing = draw(st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=8, unique=True))
-    stay = draw(st.lists(st.booleans(), min_size=16, max_size=16))
-    pieces = ["[UNK]", *starts, *(f"##{piece}" for piece in continuing)]
-    return pieces, [True, *stay[: len(pieces) - 1]]
-
-
-@settings(max_examples=150)
-@example(made=(["[UNK]", "a", "ab", "##b", "##bx"], [True, True, False, True, True]), words=["abx", "ab"])
-@given(made=wordpieces(), words=st.lists(st.text("abc ", max_size=10), min_size=1, max_size=8))
-def test_whatever_word_pieces_go_the_longest_that_stay_are_the_longest(tmp_path_factory, made, words):
-    pieces, stay = made
-    raw = tokenizers.Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
-    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    same_after_rewriting(tmp_path_factory.mktemp("wordpiece"), raw, stay, words)
-
-
-def same_after_rewriting(folder: Path, raw: tokenizers.Tokenizer, stay: list[bool], words: list[str]) -> None:
-    """Texts whose pieces stay are the same pieces with the new ids."""
-    raw.save(str(folder / "tokenizer.json"))
-    vocabulary = read_vocabulary(folder / "tokenizer.json")
-    kept = sorted(({i for i, stays in enumerate(stay) if stays} - vocabulary.forbidden) | vocabulary.fixed)
-    moved = {old: new for new, old in enumerate(kept)}
-    trimmed = tokenizers.Tokenizer.from_str(rewritten(vocabulary, moved))
-    for text in words:
-        before = raw.encode(text).ids
-        if set(before) <= set(moved):
-            assert trimmed.encode(text).ids == [moved[i] for i in before], (text, raw.encode(text).tokens)
 
 
 def test_what_an_unknown_character_costs_stays(tmp_path):
@@ -245,6 +202,23 @@ def test_every_place_that_names_an_id_gets_the_new_one(tmp_path):
     documents = [*texts.SENTENCES["Greek"], "crossrank crossrank"]
     same = spared(old, new, documents[:-1]) + documents[-1:]
     assert torch.equal(logits(old, same), logits(new, same))
+
+
+@pytest.mark.parametrize("kind", MADE_OF)
+def test_the_pieces_of_prompts_stay_and_prompts_are_made_of_them(kind, tmp_path):
+    """Prompts in a script that no text of the corpus has: their ids stand in the frame alone."""
+    query, document = texts.SENTENCES["Georgian"][0], texts.SENTENCES["Greek"][1]
+    old = publish(tmp_path / "old", "dual", learned(kind), prompts=(query, document))
+    trim(old, tmp_path / "new", texts.SENTENCES["Cyrillic"])
+    moved = new_ids(old, tmp_path / "new")
+    assert {i for each in ids(old, [query, document]) for i in each} <= moved.keys()
+    frames = [read_checkpoint(folder).template for folder in (old, tmp_path / "new")]
+    before, after = ([*frame.before, *frame.between, *frame.after] for frame in frames)
+    assert len(before) > 20
+    assert [moved[i] for i in before] == after != before
+    same = list(texts.SENTENCES["Cyrillic"])
+    assert torch.equal(logits(old, same), logits(tmp_path / "new", same))
+    assert len(set(logits(old, same).tolist())) == len(same)
 
 
 def test_a_vocab_txt_beside_it_says_what_the_new_tokenizer_says(tmp_path):
@@ -330,6 +304,12 @@ def test_languages_have_scripts_and_unknown_ones_are_named():
 
 
 def test_what_cannot_be_trimmed_is_said(tmp_path):
+    old = publish(tmp_path / "dual", "dual", learned("unigram"))
+    tensors = load_file(old / "model.safetensors")
+    tensors["pieces.weight"] = torch.cat([tensors["pieces.weight"], torch.zeros(1, 1)])
+    save_file(tensors, old / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"pieces.weight has \d+ rows, the embedding \d+"):
+        trim(old, None, texts.ALL)
     old = publish(tmp_path / "old", "xlm_roberta", learned("unigram"))
     with pytest.raises(InputError, match="is there already"):
         trim(old, old, texts.ALL)

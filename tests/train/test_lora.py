@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from crossrank import Reranker
+from crossrank.checkpoint import read_checkpoint
 from crossrank.errors import InputError
-from crossrank.train.bridge import cross_encoder
+from crossrank.train.bridge import PackedModule, cross_encoder
 from crossrank.train.lora import Lora, add_lora, merged_state
+from tests.checkpoints import RECIPES
 from tests.train.worlds import toy_module
 
 PAIRS = [("fox", "the red fox"), ("what is paris", "the capital of france"), ("a", "")]
@@ -52,6 +54,26 @@ def test_merging_leaves_the_model_as_it_is(trained):
     first = merged_state(module.model)
     for name, tensor in merged_state(module.model).items():
         assert torch.equal(tensor, first[name]), name
+
+
+def test_a_dual_model_learns_through_every_layer_of_both_stacks(tmp_path):
+    module = PackedModule(read_checkpoint(RECIPES["dual"]().write(tmp_path / "base")))
+    plain = module(module.preprocess(PAIRS))["scores"]
+    add_lora(module.model, Lora(rank=2, alpha=4))
+    assert torch.equal(module(module.preprocess(PAIRS))["scores"], plain)
+    optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.02)
+    for _ in range(3):
+        optimizer.zero_grad()
+        module(module.preprocess(PAIRS))["scores"].square().mean().backward()
+        optimizer.step()
+    added = {name: p for name, p in module.model.named_parameters() if ".lora_B." in name}
+    assert len(added) == 5 * 5
+    assert all(parameter.any() for parameter in added.values())
+    scores = module(module.preprocess(PAIRS))["scores"][:, 0]
+    module.save(str(tmp_path / "merged"))
+    merged = Reranker.load(tmp_path / "merged", device="cpu").score(PAIRS, raw=True)
+    torch.testing.assert_close(torch.tensor(merged), scores, atol=1e-5, rtol=0)
+    assert (scores - plain[:, 0]).abs().max() > 0.01
 
 
 def test_a_rank_of_none_is_refused():

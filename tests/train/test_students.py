@@ -28,7 +28,7 @@ def test_a_student_with_all_layers_is_its_teacher_score_for_score(kind, tmp_path
     assert built.parameters == built.teacher_parameters
 
 
-@pytest.mark.parametrize("kind", RECIPES)
+@pytest.mark.parametrize("kind", sorted(RECIPES.keys() - {"dual"}))
 def test_a_student_has_the_layers_that_were_picked(kind, tmp_path):
     """Layers that are copies of one another: then it must not matter which are picked, but how many."""
     recipe = RECIPES[kind](layers=3)
@@ -117,6 +117,16 @@ def test_the_tokenizer_and_the_settings_come_along(tmp_path):
 def test_a_plan_that_the_teacher_cannot_fill_is_refused_and_nothing_is_written(plan, complaint, tmp_path):
     teacher = bert().write(tmp_path / "teacher")
     with pytest.raises(InputError, match=complaint):
+        build_student(teacher, tmp_path / "student", plan)
+    assert [path.name for path in tmp_path.iterdir()] == ["teacher"]
+
+
+@pytest.mark.parametrize(
+    "plan", [Plan(layers=2), Plan(layers=(2, 1, 0)), Plan(width=16), Plan(inner=8), Plan(jinabert=True)]
+)
+def test_a_dual_model_has_no_part_that_a_student_could_do_without(plan, tmp_path):
+    teacher = RECIPES["dual"]().write(tmp_path / "teacher")
+    with pytest.raises(CheckpointError, match="'crossrank-dual', of which no part is left out"):
         build_student(teacher, tmp_path / "student", plan)
     assert [path.name for path in tmp_path.iterdir()] == ["teacher"]
 

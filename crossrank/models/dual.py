@@ -1,0 +1,200 @@
+"""A bi-encoder and a cross-encoder in one pass: crossrank's own mini-en and mini-multilingual.
+
+Query and document are encoded apart, each with its own first and last special token and its own positions, so that
+the cosine of their means is what the bi-encoder underneath gives. Cross layers branch off below its top and read both
+sides at once. The logit adds three opinions:
+
+    cross     the first token after the cross layers, through a tanh head
+    cosine    of the two sides' mean states, as in Sentence-BERT (Reimers and Gurevych 2019)
+    lexical   BM25's sum over the query's pieces, each weighted by a table, as a share of the most it could be
+
+Apart below and together above is MORES (Gao, Dai and Callan 2020, https://arxiv.org/abs/2010.09313); tokens that stand
+on the other side too are marked before the cross layers, as in MarkedBERT (Boualili, Moreno and Boughanem 2020).
+A small cross-encoder that is fine-tuned on few pairs forgets matching that its bi-encoder knew. This one cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from crossrank.batch import Packed, sides
+from crossrank.errors import CheckpointError
+from crossrank.heads import TanhHead
+from crossrank.layers import ACTIVATIONS, Hidden, PostNormBlock
+from crossrank.models.naming import EMBEDDINGS, STOCK_BLOCKS, adopted
+from crossrank.models.settings import check, number
+from crossrank.template import Template, framed
+from crossrank.tokens import Tokenizer
+
+__all__ = ["Config", "Dual", "adopt", "build", "template"]
+
+# BM25's, after Robertson and Zaragoza (2009); a document's usual length in pieces.
+SATURATION, LENGTH_SHARE, USUAL_LENGTH = 0.9, 0.4, 128.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """num_hidden_layers: of each side. num_cross_layers: of both, on the states below layer `branch_layer`."""
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    branch_layer: int
+    num_cross_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    hidden_act: str
+    max_position_embeddings: int
+    layer_norm_eps: float
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any], names: frozenset[str] = frozenset()) -> Config:
+        check(config, frozenset(cls.__dataclass_fields__), {"hidden_act": tuple(ACTIVATIONS)})
+        layers, branch = number(config, "num_hidden_layers"), number(config, "branch_layer")
+        if branch > layers:
+            raise CheckpointError(f"config.json: branch_layer {branch} is above the top of {layers} num_hidden_layers")
+        return cls(
+            vocab_size=number(config, "vocab_size"),
+            hidden_size=number(config, "hidden_size"),
+            num_hidden_layers=layers,
+            branch_layer=branch,
+            num_cross_layers=number(config, "num_cross_layers"),
+            num_attention_heads=number(config, "num_attention_heads"),
+            intermediate_size=number(config, "intermediate_size"),
+            hidden_act=config.get("hidden_act", "gelu"),
+            max_position_embeddings=number(config, "max_position_embeddings"),
+            layer_norm_eps=number(config, "layer_norm_eps", float),
+        )
+
+
+class Embeddings(nn.Module):
+    """BERT's, all of one token type: each side stands alone."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+
+    def forward(self, batch: Packed) -> Hidden:
+        return self.norm(self.words(batch.tokens) + self.positions(batch.positions))
+
+
+class Blend(nn.Module):
+    """The three opinions -> one logit, in float32 whatever the layers below compute in."""
+
+    def __init__(self, width: int, vocabulary: int) -> None:
+        super().__init__()
+        self.cross = TanhHead(width)
+        self.pieces = nn.Embedding(vocabulary, 1)  # what each piece of the vocabulary weighs in the lexical sum
+        self.mix = nn.Linear(2, 1, bias=False)  # cosine and lexical; the cross head has the bias
+
+    def forward(
+        self, first: Float[Tensor, "pairs width"], cosine: Float[Tensor, " pairs"], lexical: Float[Tensor, " pairs"]
+    ) -> Float[Tensor, " pairs"]:
+        with torch.autocast(first.device.type, enabled=False):
+            return self.cross(first) + self.mix(torch.stack([cosine, lexical], 1).float()).squeeze(-1)
+
+
+class Dual(nn.Module):
+    """max_length: tokens of a pair, one side of which may have all but a few. blocks: what may be quantized."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        width = config.hidden_size
+        sizes = width, config.num_attention_heads, config.intermediate_size, config.hidden_act, config.layer_norm_eps
+        self.embeddings = Embeddings(config)
+        self.blocks = nn.ModuleList(
+            PostNormBlock(*sizes) for _ in range(config.num_hidden_layers + config.num_cross_layers)
+        )
+        self.marks = nn.Embedding(4, width)  # query, document, and either where the other side has the token too
+        self.head = Blend(width, config.vocab_size)
+        self.layers, self.branch = config.num_hidden_layers, config.branch_layer
+        self.max_length = config.max_position_embeddings
+
+    def forward(self, batch: Packed) -> Float[Tensor, " pairs"]:
+        """One logit a pair."""
+        below, cosine = self.apart(batch)
+        return self.together(below, cosine, batch)
+
+    def apart(self, batch: Packed) -> tuple[Hidden, Float[Tensor, " pairs"]]:
+        """Each side by itself: the states that the cross layers take, and the cosine of the sides."""
+        alone = sides(batch)
+        x = self.embeddings(alone)
+        for block in self.blocks[: self.branch]:
+            x = block(x, alone)
+        below = x
+        for block in self.blocks[self.branch : self.layers]:
+            x = block(x, alone)
+        query, document = means(x, alone).unflatten(0, (-1, 2)).unbind(1)
+        return below, torch.cosine_similarity(query, document, dim=1)
+
+    def together(self, below: Hidden, cosine: Float[Tensor, " pairs"], batch: Packed) -> Float[Tensor, " pairs"]:
+        """The logits, from what `apart` gave."""
+        met, lexical = overlap(batch, self.head.pieces.weight[:, 0])
+        x = below + self.marks(batch.types + 2 * met).to(below.dtype)
+        for block in self.blocks[self.layers : -1]:
+            x = block(x, batch)
+        last = self.blocks[-1]
+        assert isinstance(last, PostNormBlock)
+        return self.head(last.first(x, batch), cosine, lexical)
+
+
+def means(x: Hidden, batch: Packed) -> Float[Tensor, "sequences width"]:
+    """The mean state of each sequence, in float32."""
+    lengths = batch.bounds.diff()
+    rows = torch.repeat_interleave(torch.arange(len(lengths), device=x.device), lengths)
+    sums = torch.zeros(len(lengths), x.shape[1], device=x.device).index_add_(0, rows, x.float())
+    return sums / lengths[:, None]
+
+
+def overlap(
+    batch: Packed, weights: Float[Tensor, " vocabulary"]
+) -> tuple[Bool[Tensor, " tokens"], Float[Tensor, " pairs"]]:
+    """Which tokens stand on the other side of their pair too, and BM25's share of each pair's query.
+
+    The share is 1 where every piece of the query fills the document. Pieces of no weight, such as special tokens,
+    do not count, nor do those that training took below: they could make a sum of nearly nothing to divide by.
+    """
+    pairs = len(batch.lengths)
+    rows = torch.repeat_interleave(torch.arange(pairs, device=batch.tokens.device), batch.bounds.diff())
+    keys = rows * len(weights) + batch.tokens  # a token of one pair is none of another's
+    asked = batch.types == 0
+    queries, documents = keys[asked], keys[~asked].sort().values
+    found = torch.searchsorted(documents, queries, right=True) - torch.searchsorted(documents, queries)
+    met = torch.isin(keys, queries)
+    met[asked] = found > 0
+    mine = rows[asked]
+    lengths = torch.bincount(rows[~asked], minlength=pairs)[mine]
+    room = SATURATION * (1 - LENGTH_SHARE + LENGTH_SHARE * lengths / USUAL_LENGTH)
+    weight = weights.float()[batch.tokens[asked]].clamp(min=0)
+    sums = torch.zeros(2, pairs, device=weight.device)
+    sums = sums.index_add(1, mine, torch.stack([weight * found / (found + room), weight]))
+    return met, sums[0] / sums[1].clamp(min=1e-6)
+
+
+def template(tokenizer: Tokenizer) -> Template:
+    """The tokenizer's frame. CheckpointError where it puts no first token of its own before the document."""
+    frame = framed(tokenizer)
+    if not frame.types or not frame.opening:
+        raise CheckpointError(
+            "tokenizer.json frames no document by itself; this architecture reads [CLS] q [SEP] of token type 0, then "
+            "[CLS] d [SEP] of type 1"
+        )
+    return frame
+
+
+def build(config: Config) -> Dual:
+    return Dual(config)
+
+
+def adopt(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    own = [(r"cross\.dense\.", "head.cross.dense."), (r"cross\.out\.", "head.cross.out.")]
+    own += [(r"pieces\.weight", "head.pieces.weight"), (r"mix\.weight", "head.mix.weight")]
+    return adopted(tensors, [*EMBEDDINGS, *STOCK_BLOCKS, *own], prefix="")
