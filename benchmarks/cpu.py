@@ -29,6 +29,7 @@ from benchmarks.ndcg import quality
 from benchmarks.peers import ENGINES, LENGTH, Material, Score, Setting, absent
 from benchmarks.probe import probe
 from benchmarks.report import Line, Report, markdown
+from benchmarks.stock import stock
 from crossrank import Limits, Reranker
 from crossrank.hub import find
 
@@ -49,14 +50,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rows = (HERE / "documents.jsonl").read_text(encoding="utf-8").splitlines()[: options.documents]
     texts = [json.loads(row)["text"] for row in rows]
-    folder = find(options.model)
     missing = {name: lacks for name in options.engines if (lacks := absent(ENGINES[name]))}
     names = [name for name in options.engines if name not in missing]
     with tempfile.TemporaryDirectory() as work:
+        folder = find(options.model) if options.model else stock(Path(work))
         material = Material(folder=folder, exports=Path(work), threads=options.threads)
         report = measured(material, names, missing, texts, options.rounds)
     if options.ndcg:
-        report.quality = quality(options.ndcg, folder, options.limit_queries)
+        report.quality = quality(options.ndcg, find(options.model), options.limit_queries)
     if options.json:
         options.json.write_text(json.dumps(report.plain(), indent=1) + "\n", encoding="utf-8")
     print(markdown(report))
@@ -180,12 +181,17 @@ def ground(folder: Path, texts: list[str]) -> tuple[list[int], Shape, list[float
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cpu", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--model", help="a BERT checkpoint's folder; by default the bundled model")
+    parser.add_argument("--model", help="a BERT checkpoint's folder; by default MiniLM's shape, random weights")
     parser.add_argument("--engines", type=listed, default=list(ENGINES), help=f"of {', '.join(ENGINES)}; default all")
     parser.add_argument("--rounds", type=int, default=5, help="timed runs of each engine; default 5")
     parser.add_argument("--documents", type=int, help="only the first N of the hundred")
     parser.add_argument("--threads", type=int, default=cores(), help="of every engine; default as many as cores")
-    parser.add_argument("--ndcg", type=Path, metavar="FOLDER", help="also compare float32 and int8 on this collection")
+    parser.add_argument(
+        "--ndcg",
+        type=Path,
+        metavar="FOLDER",
+        help="also compare float32 and int8 on this collection, without --model of mini-en",
+    )
     parser.add_argument("--limit-queries", type=int, metavar="N", help="for --ndcg: a sample of its queries")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every number here")
     return parser.parse_args()

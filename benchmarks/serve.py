@@ -120,6 +120,8 @@ def working(pids: list[int]) -> float:
 def main() -> None:
     """Measure what the flags ask for, print it as Markdown, and write every number where --json says."""
     given = read_options()
+    if given.infinity and not given.model:
+        raise SystemExit("--infinity: it does not know mini-en's layout; give a BERT checkpoint with --model")
     folder = find(given.model)
     reranker = Reranker.load(folder, device="cpu")
     serve = [sys.executable, "-m", "crossrank", "serve", "--model", f"mini-en={folder}", "--device", "cpu"]

@@ -32,6 +32,7 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging
 
 from benchmarks.machine import commit, machine, versions
+from benchmarks.stock import stock
 from crossrank.checkpoint import read_checkpoint
 from crossrank.hub import find
 from crossrank.train.bridge import PackedModule, cross_encoder
@@ -111,7 +112,7 @@ def timed(model: CrossEncoder, data: Dataset, options: argparse.Namespace, chunk
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="mini-en", help="a BERT or XLM-RoBERTa that transformers knows")
+    parser.add_argument("--model", help="a BERT or XLM-RoBERTa that transformers knows; default: MiniLM's shape")
     parser.add_argument("--steps", type=int, default=12, help="timed steps a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=8, help="queries a step")
@@ -122,7 +123,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all numbers there")
     options = parser.parse_args()
     logging.set_verbosity_error()
-    folder = find(options.model)
+    work = tempfile.TemporaryDirectory()
+    folder = find(options.model) if options.model else stock(Path(work.name))
     data = lists((options.steps + 1) * options.batch, options.documents)
     engines: dict[str, tuple[Callable[[Path, int], CrossEncoder], int]] = {
         "crossrank, packed": (packed, 0),

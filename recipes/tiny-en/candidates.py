@@ -10,15 +10,18 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import random
+import sys
 import time
 from pathlib import Path
 
 import bm25s
 import numpy as np
 import torch
-from sources import NAMES, Source, load
 from tokenizers import Tokenizer
 from transformers import BertModel
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mini-en"))
+from sources import NAMES, Source, load
 
 QUERY_TOKENS, DOCUMENT_TOKENS = 128, 384  # what is kept of each; training cuts documents further
 TEACHER_TOKENS = 96  # the bi-encoder reads this much of a document: it costs as much as training does

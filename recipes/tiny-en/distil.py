@@ -1,7 +1,7 @@
-"""Distil tiny-en, a JinaBERT of four layers that reads 8,192 tokens, out of mini-en.
+"""Distil tiny-en, a JinaBERT of four layers that reads 8,192 tokens, out of a stock cross-encoder.
 
-    crossrank student mini-en --jinabert --layers 4 --inner 1024 --into work/student
-    python distil.py --student work/student --data ../mini-en/work/candidates --out work/run --pairs 58000
+    crossrank student work/teacher --jinabert --layers 4 --inner 1024 --into work/student
+    python distil.py --teacher work/teacher --student work/student --data work/candidates --out work/run --pairs 58000
 
 `crossrank student` carries over what it can; attention by nearness in place of positions is what the student has to
 learn. Four things make that easier:
@@ -23,13 +23,13 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import train as stock
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
 
@@ -39,9 +39,6 @@ from crossrank.hub import find
 from crossrank.models.jinabert import Block
 from crossrank.train.saving import write_model
 from crossrank.train.students import spread
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mini-en"))
-import train as mini_en
 
 RATE = 4e-4
 WARM_UP, DECAY = 0.03, 0.5  # parts of the run, its first and its last
@@ -57,7 +54,7 @@ WINDOW = 256  # tokens of a pair that serving reads at once unless told otherwis
 SAVE_SECONDS, REPORT_STEPS = 120, 20
 
 
-def batch_of(checkpoint: Checkpoint, pairs: list[mini_en.TokenPair]) -> tuple[Packed, Tensor]:
+def batch_of(checkpoint: Checkpoint, pairs: list[stock.TokenPair]) -> tuple[Packed, Tensor]:
     """The pairs packed, equal lengths side by side, and where each of them lies in the packed order."""
     filled = [checkpoint.template.fill(*(np.array(side, dtype=np.int32) for side in pair)) for pair in pairs]
     order = sorted(range(len(filled)), key=lambda i: -len(filled[i]))
@@ -74,19 +71,19 @@ def scores_and_states(model: nn.Module, batch: Packed) -> tuple[Tensor, list[Ten
         return model.head(model.blocks[-1].first(x, batch)), states
 
 
-def sample(pools: list[mini_en.Pool], rng: random.Random) -> mini_en.Lists:
+def sample(pools: list[stock.Pool], rng: random.Random) -> stock.Lists:
     """One step's lists: of each query some of its candidates at random, answers or not."""
-    odds = [mini_en.WEIGHT.get(pool.name, 1.0) * len(pool) ** 0.75 for pool in pools]
+    odds = [stock.WEIGHT.get(pool.name, 1.0) * len(pool) ** 0.75 for pool in pools]
     most = rng.choices(LENGTHS, ODDS)[0]
     picks = []
-    for pool in rng.choices(pools, odds, k=max(2, min(8, TOKENS // (mini_en.GROUP * (most + 24))))):
-        i = rng.randrange(mini_en.HELD_OUT, len(pool))
-        picks.append((pool, i, sorted(rng.sample(range(pool.arrays["candidates"].shape[1]), mini_en.GROUP))))
-    return mini_en.gather(picks, most)
+    for pool in rng.choices(pools, odds, k=max(2, min(8, TOKENS // (stock.GROUP * (most + 24))))):
+        i = rng.randrange(stock.HELD_OUT, len(pool))
+        picks.append((pool, i, sorted(rng.sample(range(pool.arrays["candidates"].shape[1]), stock.GROUP))))
+    return stock.gather(picks, most)
 
 
 @torch.no_grad()
-def look(teacher: Checkpoint, pairs: list[mini_en.TokenPair]) -> tuple[Tensor, list[Tensor]]:
+def look(teacher: Checkpoint, pairs: list[stock.TokenPair]) -> tuple[Tensor, list[Tensor]]:
     """How far each head looks, [layers, heads], and what each layer's feed-forward reads, [tokens, width] a layer.
 
     The first is the mean distance of what a head attends to, in parts of the sequence. Of the last layer both are from
@@ -141,29 +138,29 @@ def settle_gate(block: Block, old: Any, inputs: Tensor) -> None:
 
 
 @torch.no_grad()
-def held_out(student: Checkpoint, teacher: Checkpoint, pools: list[mini_en.Pool], queries: int) -> str:
+def held_out(student: Checkpoint, teacher: Checkpoint, pools: list[stock.Pool], queries: int) -> str:
     """Mean nDCG@10 on held-out lists: student, teacher, bi-encoder, BM25."""
     rows = []
     for pool in pools:
-        lists = mini_en.gather([(pool, i, list(range(16))) for i in range(queries)], 220)
+        lists = stock.gather([(pool, i, list(range(16))) for i in range(queries)], 220)
         scores = []
         for checkpoint in (student, teacher):
             batch, places = batch_of(checkpoint, lists.pairs)
             scores.append(scores_and_states(checkpoint.model, batch)[0].float()[places].view(queries, 16).numpy())
         scores += [pool.arrays[name][:queries, :16] for name in ("cosine", "bm25")]
         label = lists.label.numpy()
-        rows.append([np.mean([mini_en.ndcg(s, r) for s, r in zip(each, label, strict=True)]) for each in scores])
+        rows.append([np.mean([stock.ndcg(s, r) for s, r in zip(each, label, strict=True)]) for each in scores])
     means = " ".join(f"{value:.3f}" for value in np.mean(rows, axis=0))
-    return f"held out: tiny-en | mini-en, bi-encoder, BM25: {means} ({len(pools)} sources, {queries} queries each)"
+    return f"held out: tiny-en | teacher, bi-encoder, BM25: {means} ({len(pools)} sources, {queries} queries each)"
 
 
-def losses(checkpoint: Checkpoint, teacher: Checkpoint, lists: mini_en.Lists, layers: tuple[int, ...]) -> list[Tensor]:
+def losses(checkpoint: Checkpoint, teacher: Checkpoint, lists: stock.Lists, layers: tuple[int, ...]) -> list[Tensor]:
     """Divergence of the lists, distance of the states (per number), distance of the logits."""
     batch, places = batch_of(checkpoint, lists.pairs)
     with torch.no_grad():
         wanted, shown = scores_and_states(teacher.model, batch)
     scores, states = scores_and_states(checkpoint.model, batch)
-    scores, wanted = (each.float()[places].view(-1, mini_en.GROUP) for each in (scores, wanted))
+    scores, wanted = (each.float()[places].view(-1, stock.GROUP) for each in (scores, wanted))
     apart = [mse_loss(state.float(), shown[layer].float()) for state, layer in zip(states, layers, strict=False)]
     listed = kl_div(log_softmax(scores, 1), softmax(wanted, 1), reduction="batchmean")
     return [listed, torch.stack(apart).mean(), mse_loss(scores, wanted)]
@@ -172,8 +169,8 @@ def losses(checkpoint: Checkpoint, teacher: Checkpoint, lists: mini_en.Lists, la
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--student", type=Path, required=True, help="folder that `crossrank student` wrote")
-    parser.add_argument("--teacher", default="mini-en", help="what it was built of; default: mini-en")
-    parser.add_argument("--data", type=Path, required=True, help="folder that ../mini-en/candidates.py wrote")
+    parser.add_argument("--teacher", type=Path, required=True, help="what it was built of, by export.py")
+    parser.add_argument("--data", type=Path, required=True, help="folder that candidates.py wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for state.pt and the model")
     parser.add_argument("--pairs", type=int, required=True, help="pairs to train on; the schedule ends with them")
     parser.add_argument("--seed", type=int, default=3)
@@ -181,7 +178,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     rng = random.Random(options.seed)
-    pools = mini_en.open_pools(options.data)
+    pools = stock.open_pools(options.data)
     student, teacher = read_checkpoint(options.student), read_checkpoint(find(options.teacher))
     model: Any = student.model.float()
     teacher.model.float()
@@ -189,12 +186,12 @@ def main() -> None:
     model.embeddings.words.weight.requires_grad_(False)  # words that training never shows keep their meaning
     layers = spread(len(teacher.model.blocks), len(model.blocks))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, weight_decay=0.01)
-    progress = mini_en.Progress(options.out / "state.pt")
+    progress = stock.Progress(options.out / "state.pt")
     if progress.resume(model, optimizer):
         rng.seed(options.seed + progress.step)
     else:
         picks = [(pool, i, list(range(4))) for pool in pools for i in rng.sample(range(len(pool)), LOOKED_AT)]
-        reach, inputs = look(teacher, mini_en.gather(picks, 128).pairs)
+        reach, inputs = look(teacher, stock.gather(picks, 128).pairs)
         for block, layer in zip(model.blocks, layers, strict=True):
             order_heads(block, reach[layer])
             settle_gate(block, teacher.model.blocks[layer], inputs[layer])

@@ -1,4 +1,4 @@
-"""Train mini-en: a stock BERT cross-encoder that keeps what its bi-encoder knew.
+"""Train tiny-en's teacher: a stock BERT cross-encoder that keeps what its bi-encoder knew.
 
     python train.py --data CANDIDATES --out RUN --pairs 65000
     python train.py --data CANDIDATES --out LATER --pairs 30000 --start RUN/state.pt

@@ -14,7 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from crossrank import Reranker
+from crossrank.batch import pack
+from crossrank.inputs import Text
 from crossrank.tools.trim import trim
+from tests.recipes.running import modules_of, run
 
 RECIPE = "mini-multilingual"
 
@@ -122,8 +125,8 @@ def test_the_base_model_embeds_as_its_package_does(recipe, e5):
     assert min(cosines) > 0.999
 
 
-def test_from_pairs_to_a_model_that_loads(called, e5, tmp_path, capsys):
-    """Trimmed, candidates chosen, warmed up, trained for a step: what is written loads and tells documents apart."""
+def test_from_pairs_to_a_model_that_loads(e5, tmp_path, monkeypatch, capsys):
+    """Trimmed, started, trained for a step, in 8 bits: what is written loads and tells documents apart."""
     rows = {
         "multi_de": [(f"{ask} {place}?", f"{place} {say} {land}.") for ask, say in GERMAN for place, land in PLACES],
         "cross_en": [(f"{ask} {place}?", f"{place} {say} {land}.") for ask, say in ACROSS for place, land in PLACES],
@@ -132,62 +135,38 @@ def test_from_pairs_to_a_model_that_loads(called, e5, tmp_path, capsys):
         with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt", encoding="utf-8") as out:
             out.writelines(json.dumps({"query": q, "positive": p, "negatives": []}) + "\n" for q, p in pairs)
     texts = [text for pairs in rows.values() for pair in pairs for text in pair]
-    base = tmp_path / "base"
+    work, base = tmp_path / "work", tmp_path / "base"
     report = trim(e5, base, [*texts, "query: passage:"])
     assert report.rows < 15_000
 
-    called("candidates", "--base", base, "--pairs", tmp_path, "--out", tmp_path)
-    for name, pairs in rows.items():
-        arrays = dict(np.load(tmp_path / f"{name}.npz"))
-        assert arrays["candidates"].shape == (len(pairs), 24)
-        assert arrays["label"][:, 0].all(), "answers come first"
-        assert (arrays["bm25"].max() > 0) == (name == "multi_de"), "words are of no use across languages"
-        assert len(arrays["documents"]) == arrays["document_bounds"][-1]
-    called("train", "--base", base, "--data", tmp_path, "--out", tmp_path / "run", "--pairs", 40)
-    assert "held out" in capsys.readouterr().out
-    reranker = Reranker.load(tmp_path / "run" / "model", device="cpu")
-    assert reranker.checkpoint.settings["vocab_size"] == report.rows
+    with modules_of("dual") as recipe:
+        pools = ("--texts", work / "texts")
+        run(recipe("texts"), monkeypatch, "--data", tmp_path, "--pairs", tmp_path, "--only", "--out", work / "texts")
+        prompts = ("--prompts", "query: ", "passage: ", "--cosine", 60, "--middle", 0.83)
+        run(recipe("start"), monkeypatch, "--base", base, *prompts, *pools, "--out", work / "start")
+        options = ("--document", 64, "--int8", "--out", work / "states")
+        run(recipe("states"), monkeypatch, "--model", work / "start", *pools, *options)
+        run(recipe("choose"), monkeypatch, *pools, "--states", work / "states", "--out", work / "candidates")
+        prepared = ("--states", work / "states", "--candidates", work / "candidates")
+        run(recipe("train"), monkeypatch, "--model", work / "start", *prepared, "--out", work / "run", "--pairs", 60)
+    assert "multi" in capsys.readouterr().out
+    with modules_of("mini-multilingual") as recipe:
+        run(recipe("export"), monkeypatch, "--model", work / "run/model", "--out", work / "made")
+    tensors = load_file(work / "made" / "model.safetensors")
+    assert tensors["embeddings.word_embeddings.weight"].dtype == torch.float8_e4m3fn
+    assert tensors["pieces.weight"].shape == (report.rows, 1)
+
+    start, made = (Reranker.load(work / name, device="cpu") for name in ("start", "made"))
     query, answers = rows["multi_de"][0][0], [text for _, text in rows["multi_de"][: len(PLACES)]]
-    logits = reranker.score([(query, answer) for answer in answers], raw=True)
-    assert len({round(logit, 3) for logit in logits}) == len(answers), "scores that are all alike rank nothing"
-    transformers = pytest.importorskip("transformers")
-    folder = str(tmp_path / "run" / "model")
-    inputs = transformers.AutoTokenizer.from_pretrained(folder)(query, answers[0], return_tensors="pt")
-    stock = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32").eval()
-    assert stock(**inputs).logits.item() == pytest.approx(logits[0], abs=1e-3)
-
-    wider = tmp_path / "wider"
-    more = trim(e5, wider, [*texts, "query: passage:"], rows=report.rows + 200, scripts=("Latin",)).rows
-    for name in rows:
-        (tmp_path / f"{name}.npz").unlink()
-    called("candidates", "--base", wider, "--pairs", tmp_path, "--out", tmp_path / "wide", "--only", "multi_")
-    assert [path.name for path in (tmp_path / "wide").glob("*.npz")] == ["multi_de.npz"]
-    start = ("--start", tmp_path / "run", tmp_path / "run", "--out", tmp_path / "later")
-    called("train", "--base", wider, "--data", tmp_path / "wide", *start, "--pairs", 40)
-    called("export", "--base", wider, "--state", tmp_path / "later" / "state.pt", "--out", tmp_path / "made")
-    tensors = load_file(tmp_path / "made" / "model.safetensors")
-    words = "bert.embeddings.word_embeddings.weight"
-    assert tensors[words].shape == (more, 384)
-    assert tensors[words].dtype == torch.float8_e4m3fn
-    rows_of_base = load_file(wider / "model.safetensors")["embeddings.word_embeddings.weight"]
-    assert torch.equal(tensors[words].float(), rows_of_base.half().to(torch.float8_e4m3fn).float())
-    assert len(Reranker.load(tmp_path / "made", device="cpu").rank(query, answers)) == len(answers)
-
-
-def test_a_judge_picks_the_documents_that_it_likes_best_below_the_answer(recipe, bundled):
-    candidates = recipe("candidates")
-    documents = [f"{place} is a city in {land}." for place, land in PLACES]
-    documents += [f"The weather in {place} is mild." for place, _ in PLACES] + ["Paris is the capital of France."]
-    query, answer = "what is the capital of France", len(documents) - 1
-    source = candidates.sources.Source("multi_en", [query], documents, [[answer]], [[3]])
-    cosine = np.linspace(1, 0, len(documents))
-    chosen = candidates.harder(source, 0, cosine, bundled, random.Random(0))
-    assert len(chosen) == 24
-    assert chosen[:2] == [answer, 3]
-    logits = bundled.score([(query, document) for document in documents], raw=True)
-    hard = [logits[number] for number in chosen[2 : 2 + candidates.HARD]]
-    others = sorted((logits[number] for number in range(answer) if logits[number] < logits[answer]), reverse=True)
-    assert hard == pytest.approx(others[: candidates.HARD], abs=1e-4)
+    assert made.rank(query, answers)[0].index == 0
+    module = importlib.import_module("base")
+    model, tokenizer = module.load(base)
+    vectors = [module.embed(model, tokenizer, [text], prompt, 512)[0] for text, prompt in
+               ((query, module.QUERY), (answers[0], module.PASSAGE))]  # fmt: skip
+    filled = start.prepare(Text(query), [Text(answers[0])]).sequences
+    with torch.inference_mode():
+        _, cosine = start.scorer.model.apart(pack(filled))
+    assert cosine.item() == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-4), "e5's own, prompts and all"
 
 
 GERMAN = [("Wo liegt", "liegt in"), ("In welchem Land ist", "ist eine Stadt in"), ("Kennst du", "ist bekannt in")]
