@@ -8,7 +8,7 @@ __all__ = ["K1", "B", "words"]
 
 K1, B = 1.2, 0.75  # Lucene's own
 
-WORD = re.compile(r"\w+")
+WORD = re.compile(r"[^\W_]+")  # snake_case is several: code and tables are searched by parts of names
 # Scripts that are written without spaces: Thai, Lao, Myanmar, Khmer, kana, bopomofo, ideographs.
 DENSE = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u312f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f]+"

@@ -24,7 +24,7 @@ from crossrank.words import K1, B, words
 
 __all__ = ["BM25", "FirstStage", "retrieve"]
 
-RULES = "1"  # goes into every cached index's name: change it when words.py changes
+RULES = "2"  # goes into every cached index's name: change it when words.py changes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
