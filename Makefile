@@ -35,8 +35,8 @@ format: $(VENV)/dev  ## rewrite files the way ruff formats them
 docs: $(VENV)/dev  ## run the documents' examples and write down what they print
 	$(BIN)/python -m tests.shown
 
-wheel: $(VENV)/dev  ## dist/*.whl: the bundled models inside
-	$(BIN)/pip wheel -q --no-deps -w dist .
+wheel: $(VENV)/dev  ## dist/*.whl: the package with two models inside, and the companion with mini-multilingual
+	$(BIN)/pip wheel -q --no-deps -w dist . ./models/mini-multilingual
 
 clean:  ## remove .venv, .clients, caches and builds
 	rm -rf $(VENV) .clients build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -47,7 +47,7 @@ help:  ## this list
 # Made anew only when the requirements change; the name says what is in it.
 $(VENV)/dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]' -e models/mini-multilingual
 	@touch $@
 
 # The clients' requirements do not mix with ours. infinity-client alone asks for an old httpx that it does not need.

@@ -1,8 +1,8 @@
 """A name -> a local folder: a path, a model that a package brings, or "org/name" on the Hugging Face hub.
 
-Models of ours ship with the package. Another package can bring one: under the entry points "crossrank.models" it names
-the model, and the module in which its folder lies. From the hub come weights, config and tokenizer only; no code is
-ever taken from it.
+mini-en and tiny-en ship with the package. Another package can bring a model, as ours brings mini-multilingual: under
+the entry points "crossrank.models" it names the model, and the module in which its folder lies. From the hub come
+weights, config and tokenizer only; no code is ever taken from it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ __all__ = ["BUNDLED", "DEFAULT", "find"]
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT = "mini-en"
+COMPANIONS = {"mini-multilingual": "crossrank-mini-multilingual"}  # our models that are packages of their own
 WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 SIDE_FILES = ["config.json", "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json"]
@@ -32,10 +33,12 @@ def find(name: str | os.PathLike[str] | None = None) -> Path:
     installed = _installed()
     if name in installed:
         return installed[name]
+    if name in COMPANIONS:
+        raise ModelNotFound(f"model {name!r} is a package of its own, which is not installed: {COMPANIONS[name]}")
     if not _looks_like_hub_name(name):
-        bundled = ", ".join(bundled_names())
+        here = ", ".join(bundled_names())
         raise ModelNotFound(
-            f"no model {name!r}: neither a folder here, nor one that ships with the package ({bundled}), "
+            f"no model {name!r}: neither a folder here, nor one of those that are installed ({here}), "
             'nor a hub name like "org/model"'
         )
     return _download(name)

@@ -46,6 +46,12 @@ def test_a_companion_package_brings_its_model(tmp_path, monkeypatch):
     assert Reranker.load("toy", device="cpu").rank("bees", ["red", "bees"])
 
 
+def test_a_companion_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(hub.COMPANIONS, "toy", "crossrank-toy")
+    with pytest.raises(ModelNotFound, match="'toy' is a package of its own, which is not installed: crossrank-toy"):
+        hub.find("toy")
+
+
 @pytest.mark.parametrize("name", ["", "nothing-of-this-name", "./absent/folder", "~/absent/x", "a/b/c", "org/"])
 def test_a_name_that_is_nothing_says_what_it_could_be(name):
     with pytest.raises(ModelNotFound, match=r"neither a folder here, .* \(.*mini-en.*\), nor a hub name"):

@@ -12,13 +12,20 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+LARGEST = 100_000_000  # bytes of a wheel
+
+
+def built(project: Path, folder: Path) -> set[str]:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    (made,) = folder.glob("*.whl")
+    assert made.stat().st_size < LARGEST
+    return set(zipfile.ZipFile(made).namelist())
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (built,) = folder.glob("*.whl")
-    return set(zipfile.ZipFile(built).namelist())
+    return built(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
@@ -33,3 +40,10 @@ def test_the_wheel_carries_every_file_of_the_package(wheel):
 
 def test_the_wheel_carries_nothing_but_the_package(wheel):
     assert {name.split("/")[0].split("-")[0] for name in wheel} == {"crossrank"}
+
+
+def test_the_companion_carries_its_model_and_says_where(tmp_path):
+    names = built(ROOT / "models" / "mini-multilingual", tmp_path)
+    model = "crossrank_mini_multilingual/mini-multilingual"
+    assert {f"{model}/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json", "README.md")} <= names
+    assert "crossrank_mini_multilingual-0.1.0.dist-info/entry_points.txt" in names

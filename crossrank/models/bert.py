@@ -1,4 +1,4 @@
-"""BERT with a one-output classifier: the MS MARCO MiniLM and TinyBERT cross-encoders, and crossrank's own mini-en.
+"""BERT with a one-output classifier: the MS MARCO MiniLM and TinyBERT cross-encoders.
 
 Devlin et al. (2019), https://arxiv.org/abs/1810.04805.
 """

@@ -1,0 +1,1 @@
+"""Where crossrank finds mini-multilingual."""
