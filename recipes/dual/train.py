@@ -152,8 +152,8 @@ def main() -> None:
             torch.save(kept | {"pairs": pairs, "step": step, "spent": spent}, path.with_suffix(".partial"))
             os.replace(path.with_suffix(".partial"), path)
             saved = spent
-    print(held_out(model, pools, 40), flush=True)
     write_model(checkpoint, model.state_dict(), options.out / "model", dtype="float16")
+    print(held_out(model, pools, 40), flush=True)
 
 
 if __name__ == "__main__":
