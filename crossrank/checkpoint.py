@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from crossrank.errors import CheckpointError
 from crossrank.models import architecture
+from crossrank.nibbles import unpacked
 from crossrank.template import Template
 from crossrank.tokens import Tokenizer
 
@@ -141,7 +142,7 @@ def read_tensors(folder: Path) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """The weights of a folder and the files they are in: safetensors before .bin, one file or shards with an index."""
     for stem, read in (("model.safetensors", _read_safetensors), ("pytorch_model.bin", _read_pickle)):
         if (folder / stem).is_file():
-            return (stem,), read(folder / stem)
+            return (stem,), unpacked(read(folder / stem))
         index = folder / f"{stem}.index.json"
         if index.is_file():
             return _read_shards(index, read)
@@ -169,7 +170,7 @@ def _read_shards(index: Path, read: Any) -> tuple[tuple[str, ...], dict[str, Ten
     lost = [name for name in place if name not in tensors]
     if lost:
         raise CheckpointError(f"{index} promises {len(lost)} tensors that no shard holds, first {lost[0]!r}")
-    return files, tensors
+    return files, unpacked(tensors)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -1,8 +1,9 @@
-"""A trained model's folder -> the same with matrices in 8 bits, so that twice as many pieces of the vocabulary fit.
+"""A trained model -> the folder that ships: what never trained in 4 bits, as it came, and the rest in fp16.
 
-    python export.py --model work/run/model --out FOLDER
+    python export.py --start work/wide --model work/run/model --out FOLDER
 
-The type is float8_e4m3fn, one of safetensors' own; what reads the folder widens it.
+--start gives all that training leaves alone, so it may have more pieces than the start that was trained on: pieces do
+not learn. e5's weights came in blocks of 4 bits and go into such blocks again, to the bit.
 """
 
 from __future__ import annotations
@@ -17,34 +18,46 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-MOST_ERROR = 0.035  # of a matrix in 8 bits, as a share of its spread; e4m3 has steps of 2^-9 below 2^-6
+from crossrank.nibbles import packed
 
 
-def narrow(tensor: Tensor) -> Tensor:
-    """A matrix in 8 bits where that is close enough; the rest, and vectors, in fp16."""
-    wide = tensor.float()
-    eight = wide.to(torch.float8_e4m3fn)
-    close = min(tensor.shape) > 1 and (eight.float() - wide).square().mean().sqrt() < MOST_ERROR * wide.std()
-    return (eight if close else tensor.to(torch.float16)).contiguous()
+def learned(name: str, layers: int) -> bool:
+    """Whether ../dual/train.py trains this tensor."""
+    if name.startswith("encoder.layer."):
+        return int(name.split(".")[2]) >= layers
+    return name.startswith(("marks.", "cross.", "mix."))
+
+
+def stored(start: dict[str, Tensor], trained: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
+    made: dict[str, Tensor] = {}
+    for name, tensor in start.items():
+        if learned(name, layers):
+            made[name] = trained[name].half().contiguous()
+        else:
+            blocks = packed(name, tensor) if tensor.ndim == 2 else None
+            made |= blocks or {name: tensor.to(torch.float16).contiguous()}
+    return made
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--start", type=Path, required=True, help="folder that ../dual/start.py wrote")
     parser.add_argument("--model", type=Path, required=True, help="folder of the trained model")
     parser.add_argument("--out", type=Path, required=True, help="folder for the one that ships")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    tensors = {name: narrow(tensor) for name, tensor in load_file(options.model / "model.safetensors").items()}
+    config = json.loads((options.start / "config.json").read_text(encoding="utf-8"))
+    folders = options.start, options.model
+    start, trained = (load_file(folder / "model.safetensors") for folder in folders)
     partial = options.out / ".model.safetensors.partial"
-    save_file(tensors, partial, metadata={"format": "pt"})
+    save_file(stored(start, trained, config["num_hidden_layers"]), partial, metadata={"format": "pt"})
     partial.chmod(0o644)  # safetensors writes files that only their owner reads
     os.replace(partial, options.out / "model.safetensors")
-    config = json.loads((options.model / "config.json").read_text(encoding="utf-8")) | {"dtype": "float8_e4m3fn"}
     (options.out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    tokenizer = json.loads((options.model / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer = json.loads((options.start / "tokenizer.json").read_text(encoding="utf-8"))
     compact = json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":"))
     (options.out / "tokenizer.json").write_text(compact + "\n", encoding="utf-8")
-    shutil.copyfile(options.model / "tokenizer_config.json", options.out / "tokenizer_config.json")
+    shutil.copyfile(options.start / "tokenizer_config.json", options.out / "tokenizer_config.json")
 
 
 if __name__ == "__main__":

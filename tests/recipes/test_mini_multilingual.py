@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from crossrank import Reranker
 from crossrank.batch import pack
 from crossrank.inputs import Text
+from crossrank.nibbles import unpacked
 from crossrank.tools.trim import trim
 from tests.recipes.running import modules_of, run
 
@@ -126,7 +127,7 @@ def test_the_base_model_embeds_as_its_package_does(recipe, e5):
 
 
 def test_from_pairs_to_a_model_that_loads(e5, tmp_path, monkeypatch, capsys):
-    """Trimmed, started, trained for a step, in 8 bits: what is written loads and tells documents apart."""
+    """Trimmed, started, trained for a step, in 4 bits: what is written loads and tells documents apart."""
     rows = {
         "multi_de": [(f"{ask} {place}?", f"{place} {say} {land}.") for ask, say in GERMAN for place, land in PLACES],
         "cross_en": [(f"{ask} {place}?", f"{place} {say} {land}.") for ask, say in ACROSS for place, land in PLACES],
@@ -151,9 +152,13 @@ def test_from_pairs_to_a_model_that_loads(e5, tmp_path, monkeypatch, capsys):
         run(recipe("train"), monkeypatch, "--model", work / "start", *prepared, "--out", work / "run", "--pairs", 60)
     assert "multi" in capsys.readouterr().out
     with modules_of("mini-multilingual") as recipe:
-        run(recipe("export"), monkeypatch, "--model", work / "run/model", "--out", work / "made")
+        folders = ("--start", work / "start", "--model", work / "run/model", "--out", work / "made")
+        run(recipe("export"), monkeypatch, *folders)
     tensors = load_file(work / "made" / "model.safetensors")
-    assert tensors["embeddings.word_embeddings.weight"].dtype == torch.float8_e4m3fn
+    assert tensors["embeddings.word_embeddings.weight.nibbles"].shape == (report.rows, 192)
+    back, began = unpacked(tensors), load_file(work / "start" / "model.safetensors")
+    for name in ("embeddings.word_embeddings.weight", "encoder.layer.3.output.dense.weight"):
+        assert torch.equal(back[name], began[name]), "to the bit"
     assert tensors["pieces.weight"].shape == (report.rows, 1)
 
     start, made = (Reranker.load(work / name, device="cpu") for name in ("start", "made"))
