@@ -31,7 +31,7 @@ def stock(folder: Path) -> Path:
     torch.manual_seed(0)
     sizes = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
     rows = tokenizer.get_vocab_size()
-    model = BertForSequenceClassification(BertConfig(rows, num_labels=1, initializer_range=SPREAD, **sizes))
+    model = BertForSequenceClassification(BertConfig(vocab_size=rows, num_labels=1, initializer_range=SPREAD, **sizes))
     model.save_pretrained(folder / "stock")
     tokenizer.save(str(folder / "stock" / "tokenizer.json"))
     told = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512}
