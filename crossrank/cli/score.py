@@ -111,6 +111,7 @@ def _answer(block: list[Job], reranker: Reranker) -> int:
     cut = {query for query in {pair.query for pair in pairs} if reranker.prepare(query, []).query_truncated}
     for job in block:
         if job.pair is None:
+            sys.stdout.flush()  # where both go to one terminal, in the lines' order
             note(f"crossrank: {job.error}")
             write_json({"line": job.line.number, "error": job.error})
             continue
