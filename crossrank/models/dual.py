@@ -10,7 +10,8 @@ sides at once. The logit adds three opinions:
 
 Apart below and together above is MORES (Gao, Dai and Callan 2020, https://arxiv.org/abs/2010.09313); tokens that stand
 on the other side too are marked before the cross layers, as in MarkedBERT (Boualili, Moreno and Boughanem 2020).
-A small cross-encoder that is fine-tuned on few pairs forgets matching that its bi-encoder knew. This one cannot.
+A small cross-encoder that is fine-tuned on few pairs forgets matching that its bi-encoder knew. Here that stays in the
+sum, though what is added to it may still rank worse.
 """
 
 from __future__ import annotations
