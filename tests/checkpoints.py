@@ -236,8 +236,9 @@ class Maker:
         """What the dual layout has beside its encoder, for a vocabulary of `rows`."""
         made = {"marks.weight": self._normal(4, self.width)} | self.linear("cross.dense", self.width, self.width)
         made |= self.linear("cross.out", 1, self.width) | {"pieces.weight": self._normal(rows, 1).abs()}
-        # Sides that random layers encode have cosines near one another: these gains give each part of the sum a say.
-        return made | {"mix.weight": torch.tensor([[4.0, 2.0]])}
+        made |= self.linear("late", self.width, self.width, bias=False) | self.linear("mix", 3, self.width + 1)
+        # Sides that random layers encode have cosines near one another: these counts give each part of the sum a say.
+        return made | {"mix.bias": torch.tensor([4.0, 1.0, 3.0])}
 
     def _normal(self, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=self.random)

@@ -2,11 +2,16 @@
 
 Query and document are encoded apart, each with its own first and last special token and its own positions, so that
 the cosine of their means is what the bi-encoder underneath gives. Cross layers branch off below its top and read both
-sides at once. The logit adds three opinions:
+sides at once. The logit adds four opinions:
 
     cross     the first token after the cross layers, through a tanh head
     cosine    of the two sides' mean states, as in Sentence-BERT (Reimers and Gurevych 2019)
     lexical   BM25's sum over the query's pieces, each weighted by a table, as a share of the most it could be
+    late      each piece's nearest token of the document by cosine, averaged with the same weights: the late
+              interaction of ColBERT (Khattab and Zaharia 2020, https://arxiv.org/abs/2004.12832)
+
+What the last three count is decided by the query: words say little where people ask for code in plain English, and
+much where they name things.
 
 Apart below and together above is MORES (Gao, Dai and Callan 2020, https://arxiv.org/abs/2010.09313); tokens that stand
 on the other side too are marked before the cross layers, as in MarkedBERT (Boualili, Moreno and Boughanem 2020).
@@ -23,6 +28,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import normalize, softplus
 
 from crossrank.batch import Packed, sides
 from crossrank.errors import CheckpointError
@@ -88,19 +94,34 @@ class Embeddings(nn.Module):
 
 
 class Blend(nn.Module):
-    """The three opinions -> one logit, in float32 whatever the layers below compute in."""
+    """The opinions -> one logit, in float32 whatever the layers below compute in."""
 
     def __init__(self, width: int, vocabulary: int) -> None:
         super().__init__()
         self.cross = TanhHead(width)
-        self.pieces = nn.Embedding(vocabulary, 1)  # what each piece of the vocabulary weighs in the lexical sum
-        self.mix = nn.Linear(2, 1, bias=False)  # cosine and lexical; the cross head has the bias
+        self.pieces = nn.Embedding(vocabulary, 1)  # what each piece of the vocabulary weighs in lexical and late
+        self.late = nn.Linear(width, width, bias=False)  # states -> where tokens are compared
+        self.mix = nn.Linear(width + 1, 3)  # the query -> what cosine, lexical and late count
 
     def forward(
-        self, first: Float[Tensor, "pairs width"], cosine: Float[Tensor, " pairs"], lexical: Float[Tensor, " pairs"]
+        self, first: Float[Tensor, "pairs width"], top: Hidden, batch: Packed, overlap: Overlap
     ) -> Float[Tensor, " pairs"]:
         with torch.autocast(first.device.type, enabled=False):
-            return self.cross(first) + self.mix(torch.stack([cosine, lexical], 1).float()).squeeze(-1)
+            opinions, query = self.matching(top, batch, overlap)
+            return self.cross(first) + (self.counts(query, overlap) * opinions).sum(1)
+
+    def matching(
+        self, top: Hidden, batch: Packed, overlap: Overlap
+    ) -> tuple[Float[Tensor, "pairs opinions"], Float[Tensor, "pairs width"]]:
+        """Cosine, lexical and late of each pair, and the query's embedding of unit length."""
+        alone = sides(batch)
+        query, document = normalize(means(top, alone), dim=1).unflatten(0, (-1, 2)).unbind(1)
+        late = late_interaction(self.late(top.float()), alone, overlap.weights) / overlap.total.clamp(min=1e-6)
+        return torch.stack([(query * document).sum(1), overlap.lexical, late], 1), query
+
+    def counts(self, query: Float[Tensor, "pairs width"], overlap: Overlap) -> Float[Tensor, "pairs opinions"]:
+        """What each opinion counts: by what the query says, and by how much it says."""
+        return softplus(self.mix(torch.cat([query, overlap.total.log1p()[:, None]], 1)))
 
 
 class Dual(nn.Module):
@@ -121,11 +142,10 @@ class Dual(nn.Module):
 
     def forward(self, batch: Packed) -> Float[Tensor, " pairs"]:
         """One logit a pair."""
-        below, cosine = self.apart(batch)
-        return self.together(below, cosine, batch)
+        return self.together(*self.apart(batch), batch)
 
-    def apart(self, batch: Packed) -> tuple[Hidden, Float[Tensor, " pairs"]]:
-        """Each side by itself: the states that the cross layers take, and the cosine of the sides."""
+    def apart(self, batch: Packed) -> tuple[Hidden, Hidden]:
+        """Each side by itself: the states that the cross layers take, and those of the top."""
         alone = sides(batch)
         x = self.embeddings(alone)
         for block in self.blocks[: self.branch]:
@@ -133,18 +153,17 @@ class Dual(nn.Module):
         below = x
         for block in self.blocks[self.branch : self.layers]:
             x = block(x, alone)
-        query, document = means(x, alone).unflatten(0, (-1, 2)).unbind(1)
-        return below, torch.cosine_similarity(query, document, dim=1)
+        return below, x
 
-    def together(self, below: Hidden, cosine: Float[Tensor, " pairs"], batch: Packed) -> Float[Tensor, " pairs"]:
+    def together(self, below: Hidden, top: Hidden, batch: Packed) -> Float[Tensor, " pairs"]:
         """The logits, from what `apart` gave."""
-        met, lexical = overlap(batch, self.head.pieces.weight[:, 0])
-        x = below + self.marks(batch.types + 2 * met).to(below.dtype)
+        found = overlap(batch, self.head.pieces.weight[:, 0])
+        x = below + self.marks(batch.types + 2 * found.met).to(below.dtype)
         for block in self.blocks[self.layers : -1]:
             x = block(x, batch)
         last = self.blocks[-1]
         assert isinstance(last, PostNormBlock)
-        return self.head(last.first(x, batch), cosine, lexical)
+        return self.head(last.first(x, batch), top, batch, found)
 
 
 def means(x: Hidden, batch: Packed) -> Float[Tensor, "sequences width"]:
@@ -155,17 +174,38 @@ def means(x: Hidden, batch: Packed) -> Float[Tensor, "sequences width"]:
     return sums / lengths[:, None]
 
 
-def overlap(
-    batch: Packed, weights: Float[Tensor, " vocabulary"]
-) -> tuple[Bool[Tensor, " tokens"], Float[Tensor, " pairs"]]:
-    """Which tokens stand on the other side of their pair too, and BM25's share of each pair's query.
+def late_interaction(
+    states: Float[Tensor, "tokens width"], alone: Packed, weights: Float[Tensor, " tokens"]
+) -> Float[Tensor, " pairs"]:
+    """The cosine of each query token and the document's nearest, summed with the query tokens' weights."""
+    units = normalize(states, dim=1).split(alone.lengths)
+    pairs = zip(weights.split(alone.lengths)[::2], units[::2], units[1::2], strict=True)
+    return torch.stack([weight @ (query @ document.mT).amax(1) for weight, query, document in pairs])
 
-    The share is 1 where every piece of the query fills the document. Pieces of no weight, such as special tokens,
-    do not count, nor do those that training took below: they could make a sum of nearly nothing to divide by.
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlap:
+    """What query and document share, by their pieces alone.
+
+    met: which tokens stand on the other side of their pair too. lexical: BM25's share of each pair's query, 1 where
+    every piece of it fills the document. weights: of every token by the table, and total: of each pair's query.
+    """
+
+    met: Bool[Tensor, " tokens"]
+    lexical: Float[Tensor, " pairs"]
+    weights: Float[Tensor, " tokens"]
+    total: Float[Tensor, " pairs"]
+
+
+def overlap(batch: Packed, table: Float[Tensor, " vocabulary"]) -> Overlap:
+    """Count the pieces that query and document share; `table` has what each piece of the vocabulary weighs.
+
+    Pieces of no weight, such as special tokens, do not count, nor do those that training took below: they could make
+    a sum of nearly nothing to divide by.
     """
     pairs = len(batch.lengths)
     rows = torch.repeat_interleave(torch.arange(pairs, device=batch.tokens.device), batch.bounds.diff())
-    keys = rows * len(weights) + batch.tokens  # a token of one pair is none of another's
+    keys = rows * len(table) + batch.tokens  # a token of one pair is none of another's
     asked = batch.types == 0
     queries, documents = keys[asked], keys[~asked].sort().values
     found = torch.searchsorted(documents, queries, right=True) - torch.searchsorted(documents, queries)
@@ -174,10 +214,11 @@ def overlap(
     mine = rows[asked]
     lengths = torch.bincount(rows[~asked], minlength=pairs)[mine]
     room = SATURATION * (1 - LENGTH_SHARE + LENGTH_SHARE * lengths / USUAL_LENGTH)
-    weight = weights.float()[batch.tokens[asked]].clamp(min=0)
+    weights = table.float()[batch.tokens].clamp(min=0)
+    weight = weights[asked]
     sums = torch.zeros(2, pairs, device=weight.device)
     sums = sums.index_add(1, mine, torch.stack([weight * found / (found + room), weight]))
-    return met, sums[0] / sums[1].clamp(min=1e-6)
+    return Overlap(met=met, lexical=sums[0] / sums[1].clamp(min=1e-6), weights=weights, total=sums[1])
 
 
 def template(tokenizer: Tokenizer) -> Template:
@@ -197,5 +238,5 @@ def build(config: Config) -> Dual:
 
 def adopt(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     own = [(r"cross\.dense\.", "head.cross.dense."), (r"cross\.out\.", "head.cross.out.")]
-    own += [(r"pieces\.weight", "head.pieces.weight"), (r"mix\.weight", "head.mix.weight")]
+    own += [(r"pieces\.weight", "head.pieces.weight"), (r"mix\.", "head.mix."), (r"late\.", "head.late.")]
     return adopted(tensors, [*EMBEDDINGS, *STOCK_BLOCKS, *own], prefix="")

@@ -67,7 +67,7 @@ class Stage:
     but for the labels of single pairs; below 1 it sharpens list_net's target, which is softmax(labels).
     batch: rows a step, over all processes. documents: of a query, at most. accumulate: parts in which a step is
     computed. warmup: the part of the steps in which the rate rises. save_every: steps between what a killed run goes
-    on from. options: the loss's own settings.
+    on from. options: the loss's own settings. frozen: beginnings of names of parameters that stay as they are.
     """
 
     name: str
@@ -88,6 +88,7 @@ class Stage:
     gradient_checkpointing: bool = False
     save_every: int = 200
     options: Mapping[str, float] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
     lora: Lora | None = None
 
     def __post_init__(self) -> None:
@@ -111,6 +112,8 @@ class Stage:
             raise InputError(f"{where}: warmup is a part of the steps, from 0 to 1, not {self.warmup}")
         if self.batch % self.accumulate:
             raise InputError(f"{where}: a batch of {self.batch} rows cannot be had in {self.accumulate} equal parts")
+        if self.frozen and self.lora is not None:
+            raise InputError(f"{where}: with lora all but the head is frozen; frozen beside it says nothing")
         if not self.source:
             raise InputError(f"{where} has no [[stage.source]], so nothing to learn from")
 

@@ -25,6 +25,7 @@ from crossrank.train.bridge import PackedModule, cross_encoder
 from crossrank.train.card import FILE, better_than, digest, read_card, run_card
 from crossrank.train.dev import Judged, mean, measure, read_dev
 from crossrank.train.feeding import Sieve, draw, open_rows, write_rows
+from crossrank.train.freezing import freeze
 from crossrank.train.leakage import Guard
 from crossrank.train.lora import add_lora, merged_state
 from crossrank.train.recipe import Recipe, Stage
@@ -151,6 +152,8 @@ def _run_stage(run: Run, stage: Stage, start: Path, done: Path, guard: Guard, sa
     process.wait_for_everyone()
     set_seed(run.recipe.seed)  # LoRA's matrices begin at random
     module = PackedModule(read_checkpoint(start), max_length=stage.max_length)
+    if stage.frozen:
+        freeze(module.model, stage.frozen)
     if stage.lora is not None:
         add_lora(module.model, stage.lora)
     if stage.gradient_checkpointing:

@@ -1,9 +1,10 @@
 """Which documents of its pool a query is trained with: the answers, and what BM25 and the bi-encoder take for answers.
 
-    python choose.py --texts work/texts --states work/states --out work/candidates
+    python choose.py --model work/start --texts work/texts --states work/states --out work/candidates
 
-NAME.npz holds [queries, CANDIDATES] arrays: the documents' numbers, their labels and cosines. Sources that are there
-are left alone.
+NAME.npz holds, for each query, CANDIDATES documents' numbers and labels, what the model's head makes of each (cosine,
+lexical and late, before the query has its say), and what the head reads of the query. Sources that are there are left
+alone.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from pathlib import Path
 
 import bm25s
 import numpy as np
+import torch
+from lists import Pool, gather
 from texts import names, read
 
+from crossrank.checkpoint import read_checkpoint
+from crossrank.models.dual import Dual, overlap
 from crossrank.words import words
 
 CANDIDATES = 24
@@ -50,13 +55,30 @@ def chosen(
     return kept
 
 
+@torch.inference_mode()
+def opinions(model: Dual, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine, lexical and late of every candidate, [queries, CANDIDATES, 3], and each query as the head reads it."""
+    head = model.head
+    found, read = [], []
+    for i in range(len(pool)):
+        lists = gather([(pool, i, list(range(CANDIDATES)))])
+        shared = overlap(lists.batch, head.pieces.weight[:, 0])
+        made, query = head.matching(lists.top, lists.batch, shared)
+        found.append(made.numpy())
+        read.append(torch.cat([query[0], shared.total[:1].log1p()]).numpy())
+    return np.stack(found), np.stack(read)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="folder that start.py wrote")
     parser.add_argument("--texts", type=Path, required=True, help="folder that texts.py wrote")
     parser.add_argument("--states", type=Path, required=True, help="folder that states.py wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for one .npz a source")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    model = read_checkpoint(options.model).model
+    assert isinstance(model, Dual)
     for name in names(options.texts):
         target = options.out / f"{name}.npz"
         states = options.states / f"{name}.npz"
@@ -69,13 +91,11 @@ def main() -> None:
         cosines = vectors[:asked] @ vectors[asked:].T
         bm25 = [None] * asked if name.startswith("cross_") else lexical(source.documents, source.queries)
         rows = np.array([chosen(source.positives[i], source.given[i], bm25[i], cosines[i], rng) for i in range(asked)])
+        label = np.array([[n in source.positives[i] for n in each] for i, each in enumerate(rows.tolist())])
+        pool = Pool.open(states, {"documents": rows, "label": label})
+        found, read_of = opinions(model, pool)
         partial = options.out / f"{name}.partial.npz"
-        np.savez(
-            partial,
-            documents=rows.astype(np.int32),
-            label=np.array([[n in source.positives[i] for n in each] for i, each in enumerate(rows.tolist())]),
-            cosines=np.take_along_axis(cosines, rows, 1).astype(np.float32),
-        )
+        np.savez(partial, documents=rows.astype(np.int32), label=label, opinions=found, queries=read_of)
         partial.rename(target)
         print(f"{name}: {len(rows)} queries", flush=True)
 

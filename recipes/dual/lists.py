@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from crossrank.batch import Filled, Packed, pack
+from crossrank.models.dual import Dual
 
 GROUP, QUERIES = 10, 6  # documents of a query, queries of a step
 HELD_OUT = 40  # the first queries of each source are never trained on, and choose between runs
@@ -19,16 +21,37 @@ DEV_GROUP = 24
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """One source, as states.py and choose.py left it."""
+    """One source, as states.py and choose.py left it.
+
+    `opinions` and `asked` are choose.py's; a pool that it is still at has none.
+    """
 
     name: str
     tokens: np.ndarray
     bounds: np.ndarray
-    queries: int
     states: np.ndarray
+    queries: int
     documents: np.ndarray
     label: np.ndarray
-    cosines: np.ndarray
+    opinions: np.ndarray
+    asked: np.ndarray
+
+    @classmethod
+    def open(cls, states: Path, chosen: Mapping[str, np.ndarray]) -> Pool:
+        """The source whose texts are in the file `states`, with candidates."""
+        texts = np.load(states)
+        none = np.zeros((*chosen["label"].shape, 3), dtype=np.float32)
+        return cls(
+            name=states.stem,
+            tokens=texts["tokens"],
+            bounds=texts["bounds"],
+            states=np.load(states.with_suffix(".npy"), mmap_mode="r"),
+            queries=int(texts["queries"]),
+            documents=chosen["documents"],
+            label=chosen["label"],
+            opinions=chosen.get("opinions", none),
+            asked=chosen.get("queries", none),
+        )
 
     def __len__(self) -> int:
         return self.queries
@@ -38,59 +61,46 @@ class Pool:
         return min(HELD_OUT, self.queries // 5)
 
     def text(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens and the states of a query, or of document i - queries."""
+        """The tokens of a query, or of document i - queries, and their states, [tokens, 2 * width]."""
         start, end = self.bounds[i : i + 2]
         return self.tokens[start:end], self.states[start:end]
 
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """Pairs list after list, as many documents in each; label is [lists, documents]."""
+    """Pairs list after list, as many documents in each; label is [lists, documents], opinions [lists, documents, 3]."""
 
     batch: Packed
     below: Tensor
-    cosine: Tensor
+    top: Tensor
     label: Tensor
+    opinions: Tensor
+    sources: list[str]
 
 
 def open_pools(states: Path, candidates: Path) -> list[Pool]:
     """Every source that both folders have."""
-    pools = []
-    for file in sorted(candidates.glob("*.npz")):
-        if "partial" in file.name or not (states / file.name).exists():
-            continue
-        chosen, texts = dict(np.load(file)), np.load(states / file.name)
-        pools.append(
-            Pool(
-                name=file.stem,
-                tokens=texts["tokens"],
-                bounds=texts["bounds"],
-                queries=int(texts["queries"]),
-                states=np.load(states / f"{file.stem}.npy", mmap_mode="r"),
-                documents=chosen["documents"],
-                label=chosen["label"],
-                cosines=chosen["cosines"],
-            )
-        )
-    return pools
+    files = [file for file in sorted(candidates.glob("*.npz")) if "partial" not in file.name]
+    return [Pool.open(states / file.name, dict(np.load(file))) for file in files if (states / file.name).exists()]
 
 
 def gather(picks: list[tuple[Pool, int, list[int]]]) -> Lists:
     """Lists of (pool, query, which of its candidates)."""
-    filled, states, cosine, label = [], [], [], []
+    filled, states = [], []
     for pool, i, columns in picks:
         query, above = pool.text(i)
         for number in pool.documents[i, columns]:
             document, under = pool.text(pool.queries + number)
             filled.append(Filled(tokens=np.concatenate([query, document]), split=len(query)))
             states += [above, under]
-        cosine.append(pool.cosines[i, columns])
-        label.append(pool.label[i, columns])
+    below, top = torch.from_numpy(np.concatenate(states)).float().chunk(2, dim=1)
     return Lists(
         batch=pack(filled),
-        below=torch.from_numpy(np.concatenate(states)).float(),
-        cosine=torch.from_numpy(np.concatenate(cosine)),
-        label=torch.from_numpy(np.stack(label)),
+        below=below.contiguous(),
+        top=top.contiguous(),
+        label=torch.from_numpy(np.stack([pool.label[i, columns] for pool, i, columns in picks])),
+        opinions=torch.from_numpy(np.stack([pool.opinions[i, columns] for pool, i, columns in picks])),
+        sources=[pool.name for pool, _, _ in picks],
     )
 
 
@@ -103,3 +113,8 @@ def sample(pools: list[Pool], weights: list[float], rng: random.Random) -> Lists
         columns = rng.sample(right, min(len(right), rng.choice((1, 2, 3))))
         picks.append((pool, i, columns + rng.sample(wrong, GROUP - len(columns))))
     return gather(picks)
+
+
+def scores_of(model: Dual, lists: Lists) -> Tensor:
+    """Logits, [lists, documents]."""
+    return model.together(lists.below, lists.top, lists.batch).view(lists.label.shape)

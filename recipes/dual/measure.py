@@ -4,7 +4,8 @@
     python measure.py --model FOLDER --collection work/across/en-de --first-stage e5.run
 
 Windows and scores are the engine's own, so the model's column is what `crossrank evaluate` gives. Beside it stand the
-first stage and the cosine alone, which is the bi-encoder underneath reading the same windows.
+first stage, the cosine alone, which is the bi-encoder underneath reading the same windows, and matching, which is the
+model without its cross layers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from crossrank.evaluate.first_stage import retrieve
 from crossrank.evaluate.measures import measure
 from crossrank.evaluate.runs import in_order
 from crossrank.inputs import Text, read_documents
-from crossrank.models.dual import Dual
+from crossrank.models.dual import Dual, overlap
 from crossrank.windows import Limits
 
 TOGETHER = 20  # pairs a batch
@@ -35,25 +36,26 @@ class Memory:
 
     def __init__(self, model: Dual) -> None:
         self.model = model
-        self.sides: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
+        self.sides: dict[bytes, np.ndarray] = {}
 
     @torch.inference_mode()
-    def judged(self, pairs: list[Filled]) -> tuple[np.ndarray, np.ndarray]:
-        """Logit and cosine of each pair."""
+    def judged(self, pairs: list[Filled]) -> np.ndarray:
+        """Cosine, matching and logit of each pair, [3, pairs]."""
         parts = [side for pair in pairs for side in (pair.tokens[: pair.split], pair.tokens[pair.split :])]
         fresh = list({part.tobytes(): part for part in parts if part.tobytes() not in self.sides}.values())
-        for part, state, vector in zip(fresh, *encode(self.model, fresh), strict=True) if fresh else ():
-            self.sides[part.tobytes()] = state.copy(), vector
-        logits, cosines = [], []
+        for part, state in zip(fresh, encode(self.model, fresh)[0], strict=True) if fresh else ():
+            self.sides[part.tobytes()] = state.copy()
+        head, found = self.model.head, []
         for start in range(0, len(pairs), TOGETHER):
             few = pairs[start : start + TOGETHER]
             kept = [self.sides[part.tobytes()] for part in parts[2 * start : 2 * (start + len(few))]]
-            below = torch.from_numpy(np.concatenate([state for state, _ in kept])).float()
-            vectors = torch.from_numpy(np.stack([vector for _, vector in kept])).unflatten(0, (-1, 2))
-            cosine = (vectors[:, 0] * vectors[:, 1]).sum(1)
-            logits.append(self.model.together(below, cosine, pack(few)).numpy())
-            cosines.append(cosine.numpy())
-        return np.concatenate(logits), np.concatenate(cosines)
+            below, top = torch.from_numpy(np.concatenate(kept)).float().chunk(2, dim=1)
+            batch = pack(few)
+            shared = overlap(batch, head.pieces.weight[:, 0])
+            opinions, query = head.matching(top, batch, shared)
+            matching = (head.counts(query, shared) * opinions).sum(1)
+            found.append(torch.stack([opinions[:, 0], matching, self.model.together(below, top, batch)]).numpy())
+        return np.concatenate(found, axis=1)
 
 
 def main() -> None:
@@ -70,7 +72,8 @@ def main() -> None:
     model = reranker.scorer.model
     assert isinstance(model, Dual)
     print(
-        f"{options.measure:24s} queries | first stage, cosine, model | model less the better of both, 95 % interval, p"
+        f"{options.measure:24s} queries | first stage, cosine, matching, model | "
+        "model less the better of the first two, 95 % interval, p"
     )
     memory = Memory(model)
     for spec in options.collection:
@@ -78,7 +81,7 @@ def main() -> None:
         queries = chosen_queries(collection, options.limit_queries)
         source = str(Path(spec) / options.first_stage) if options.first_stage else "bm25"
         run = retrieve(collection, queries, source=source, top_k=options.top_k).run
-        runs: list[dict[str, list[tuple[str, float]]]] = [{}, {}]
+        runs: list[dict[str, list[tuple[str, float]]]] = [{}, {}, {}]
         for query in queries:
             names = [document for document, _ in run[query]]
             if not names:
@@ -91,11 +94,11 @@ def main() -> None:
                 kept[query] = in_order(zip(names, best, strict=True))
         qrels = {query: collection.qrels[query] for query in queries}
         found = []
-        for each in (run, runs[1], runs[0]):
+        for each in (run, *runs):
             values = {value.query: value.value for value in measure(each, qrels, [options.measure])}
             found.append(np.array([values.get(query, 0.0) for query in queries]))
         better = max(found[:2], key=lambda values: values.mean())
-        apart = found[2] - better
+        apart = found[3] - better
         low, high = interval(apart)
         means = " ".join(f"{values.mean():.3f}" for values in found)
         told = f"{apart.mean():+.3f} [{low:+.3f}, {high:+.3f}] p {randomisation_test(apart):.3f}"

@@ -1,4 +1,4 @@
-"""A bi-encoder in BERT's layout -> where training starts: crossrank's dual layout, scoring by cosine and words.
+"""A bi-encoder in BERT's layout -> where training starts: crossrank's dual layout, scoring by cosine, words and tokens.
 
     python start.py --base FOLDER --out FOLDER
 
@@ -22,8 +22,9 @@ from torch import Tensor
 from crossrank.tokens import Tokenizer
 
 CROSS_LAYERS = 2
-LEXICAL = 12.0  # logits for a query all of whose pieces are there
-FOUND = 3.0  # of these, where a document begins to be one that answers
+LEXICAL = 6.0  # logits for a query all of whose pieces are there
+LATE = 12.0  # logits for a query all of whose tokens have their like in the document
+FOUND = 9.0  # of both, where a document begins to be one that answers
 COPIED = (
     "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act "
     "max_position_embeddings layer_norm_eps pad_token_id"
@@ -61,7 +62,8 @@ def started(
     made["marks.weight"] = torch.zeros(4, width)
     made |= {"cross.dense.weight": dense, "cross.dense.bias": torch.zeros(width)}
     made |= {"cross.out.weight": torch.zeros(1, width), "cross.out.bias": torch.tensor([-cosine * middle - FOUND])}
-    made |= {"mix.weight": torch.tensor([[cosine, LEXICAL]]), "pieces.weight": weights[:, None].clone()}
+    made |= {"mix.weight": torch.zeros(3, width + 1), "mix.bias": torch.tensor([cosine, LEXICAL, LATE])}
+    made |= {"late.weight": torch.eye(width), "pieces.weight": weights[:, None].clone()}
     return made
 
 

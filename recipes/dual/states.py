@@ -1,9 +1,10 @@
-"""What training reads over and over, computed once: every text's states at the branch, and its embedding.
+"""What training reads over and over, computed once: every text's states and its embedding.
 
     python states.py --model work/start --texts work/texts --out work/states [--only en_ cross_]
 
-The layers below the cross layers do not learn, so a text's states there are the same in every pair. NAME.npz has the
-tokens and the embeddings, NAME.npy the states in fp16. Sources that are there are left alone.
+The layers of each side do not learn, so a text's states are the same in every pair. NAME.npz has the tokens and the
+embeddings; NAME.npy the states in fp16, those that the cross layers take and those of the top beside each
+other. Sources that are there are left alone.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def alone(rows: list[np.ndarray]) -> Packed:
 
 @torch.inference_mode()
 def encode(model: Dual, rows: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-    """The states of each text at the branch in fp16, and the embeddings, [texts, width] of unit length."""
+    """The states of each text in fp16, [tokens, 2 * width], and the embeddings, [texts, width] of unit length."""
     states: list[np.ndarray] = [np.empty(0)] * len(rows)
     vectors = np.zeros((len(rows), model.marks.embedding_dim), dtype=np.float32)
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
@@ -43,12 +44,13 @@ def encode(model: Dual, rows: list[np.ndarray]) -> tuple[list[np.ndarray], np.nd
         x = model.embeddings(batch)
         for block in model.blocks[: model.branch]:
             x = block(x, batch)
-        below = x.half().numpy()
+        below = x
         for block in model.blocks[model.branch : model.layers]:
             x = block(x, batch)
         vectors[part] = torch.nn.functional.normalize(means(x, batch), dim=1).numpy()
+        both = torch.cat([below, x], 1).half().numpy()
         for i, start, end in zip(part, batch.bounds[:-1].tolist(), batch.bounds[1:].tolist(), strict=True):
-            states[i] = below[start:end]
+            states[i] = both[start:end]
     return states, vectors
 
 

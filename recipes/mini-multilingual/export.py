@@ -1,9 +1,9 @@
 """A trained model -> the folder that ships: what never trained in 4 bits, as it came, and the rest in fp16.
 
-    python export.py --start work/wide --model work/run/model --out FOLDER
+    python export.py --start work/start --model work/run/model --out FOLDER
 
---start gives all that training leaves alone, so it may have more pieces than the start that was trained on: pieces do
-not learn. e5's weights came in blocks of 4 bits and go into such blocks again, to the bit.
+--start gives all that training leaves alone. e5's weights came in blocks of 4 bits and go into such blocks
+again, to the bit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def learned(name: str, layers: int) -> bool:
     """Whether ../dual/train.py trains this tensor."""
     if name.startswith("encoder.layer."):
         return int(name.split(".")[2]) >= layers
-    return name.startswith(("marks.", "cross.", "mix."))
+    return name.startswith(("marks.", "cross.", "mix.", "late."))
 
 
 def stored(start: dict[str, Tensor], trained: dict[str, Tensor], layers: int) -> dict[str, Tensor]:

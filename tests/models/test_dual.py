@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +26,23 @@ from tests.vocabularies import framed_apart, letters, wordpiece
 PAIRS = [(letters(1 + n % 7, n), letters(n * n % 61, n + 100)) for n in range(24)]
 
 
+@dataclass(frozen=True)
+class Opinions:
+    """What is said of one pair, and what each of the last three counts for its query."""
+
+    cross: float
+    cosine: float
+    lexical: float
+    late: float
+    counts: list[float]
+
+    @property
+    def logit(self) -> float:
+        return self.cross + sum(np.multiply(self.counts, [self.cosine, self.lexical, self.late]))
+
+
 class Reference:
-    """The three opinions of a pair, one pair at a time."""
+    """The opinions of a pair, one pair at a time."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.tokenizer, self.tensors = recipe.raw_tokenizer(), recipe.tensors
@@ -35,23 +52,36 @@ class Reference:
         self.both = transformers_bert(recipe, layers, recipe.config["num_cross_layers"])
 
     @torch.inference_mode()
-    def opinions(self, query: str, document: str) -> tuple[float, float, float]:
-        """What the cross head says, the cosine, and the share of the query's weight that the document has."""
+    def opinions(self, query: str, document: str) -> Opinions:
         encoding = self.tokenizer.encode(query, document)
         ids = [[i for i, kind in zip(encoding.ids, encoding.type_ids, strict=True) if kind == side] for side in (0, 1)]
         states = [self.side(torch.tensor([each]), output_hidden_states=True) for each in ids]
-        one, other = (state.last_hidden_state[0].mean(0) for state in states)
-        cosine = one @ other / (one.norm() * other.norm())
+        tops = [state.last_hidden_state[0] for state in states]
+        one, other = (top.mean(0) for top in tops)
         marks = [side + 2 * (i in ids[1 - side]) for side in (0, 1) for i in ids[side]]
         x = torch.cat([state.hidden_states[self.branch][0] for state in states]) + self.tensors["marks.weight"][marks]
         first = self.both.encoder(x[None]).last_hidden_state[0, 0]
         cross = self.linear("cross.out", torch.tanh(self.linear("cross.dense", first)))
-        return cross.item(), cosine.item(), share(*ids, self.tensors["pieces.weight"][:, 0].tolist())
+        weights = self.tensors["pieces.weight"][:, 0].tolist()
+        total = sum(max(0.0, weights[i]) for i in ids[0])
+        asked = torch.cat([one / one.norm(), torch.tensor([math.log1p(total)])])
+        return Opinions(
+            cross=cross.item(),
+            cosine=(one @ other / (one.norm() * other.norm())).item(),
+            lexical=share(*ids, weights),
+            late=self.late(ids[0], *tops, weights),
+            counts=[math.log1p(math.exp(count)) for count in self.linear("mix", asked).tolist()],
+        )
+
+    def late(self, ids: Sequence[int], query: torch.Tensor, document: torch.Tensor, weights: Sequence[float]) -> float:
+        """The mean of each query token's best cosine, weighted."""
+        query, document = (states @ self.tensors["late.weight"].T for states in (query, document))
+        counting = [(i, state) for i, state in zip(ids, query, strict=True) if weights[i] > 0]
+        best = [weights[i] * max((q @ d / (q.norm() * d.norm())).item() for d in document) for i, q in counting]
+        return sum(best) / sum(weights[i] for i, _ in counting) if counting else 0.0
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        gain, lexical_gain = self.tensors["mix.weight"][0].tolist()
-        opinions = [self.opinions(*pair) for pair in pairs]
-        return [cross + gain * cosine + lexical_gain * lexical for cross, cosine, lexical in opinions]
+        return [self.opinions(*pair).logit for pair in pairs]
 
     def linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
         return self.tensors[f"{name}.weight"] @ x + self.tensors[f"{name}.bias"]
@@ -106,14 +136,19 @@ def test_the_longest_and_the_emptiest_pair_score_as_in_the_reference(pair, lengt
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("mix.weight", torch.tensor([[0.0, 1.0]])),
-        ("mix.weight", torch.tensor([[1.0, 0.0]])),
+        ("mix.bias", torch.tensor([0.0, 1.0, 1.0])),
+        ("mix.bias", torch.tensor([1.0, 0.0, 1.0])),
+        ("mix.bias", torch.tensor([1.0, 1.0, 0.0])),
+        ("mix.weight", torch.cat([torch.zeros(32), torch.ones(1)])),
+        ("mix.weight", torch.cat([torch.ones(32), torch.zeros(1)])),
+        ("late.weight", torch.zeros(1, 1)),
         ("marks.weight", torch.zeros(4, 1)),
         ("marks.weight", torch.tensor([[1.0], [1.0], [0.0], [0.0]])),
         ("cross.out.weight", torch.zeros(1, 1)),
         ("pieces.weight", torch.zeros(1, 1)),
     ],
-    ids=["cosine", "lexical", "marks", "marks of shared tokens", "cross", "weights"],
+    ids=["cosine", "lexical", "late", "what is asked", "how much is asked", "late's map"]
+    + ["marks", "marks of shared tokens", "cross", "weights"],
 )
 def test_each_part_moves_scores_by_far_more_than_the_tolerance(name, change):
     recipe = dual()
@@ -130,12 +165,14 @@ tokens = st.lists(st.integers(0, 5), max_size=9)
 )
 def test_overlap_is_what_counting_gives(pairs, weights):
     batch = pack([Filled(np.array([*query, *document], dtype=np.int32), len(query)) for query, document in pairs])
-    met, lexical = overlap(batch, torch.tensor(weights))
+    found = overlap(batch, torch.tensor(weights))
     both = [(query, document, set(query) & set(document)) for query, document in pairs]
-    assert met.tolist() == [i in shared for query, document, shared in both for i in (*query, *document)]
+    assert found.met.tolist() == [i in shared for query, document, shared in both for i in (*query, *document)]
     expected = [share(query, document, weights) for query, document in pairs]
-    np.testing.assert_allclose(lexical.numpy(), expected, atol=1e-6)
-    assert all(0 <= value <= 1 for value in lexical.tolist())
+    np.testing.assert_allclose(found.lexical.numpy(), expected, atol=1e-6)
+    assert all(0 <= value <= 1 for value in found.lexical.tolist())
+    asked = [sum(max(0.0, weights[i]) for i in query) for query, _ in pairs]
+    np.testing.assert_allclose(found.total.numpy(), asked, rtol=1e-6)
 
 
 def test_a_weight_that_training_took_below_zero_makes_no_share_of_millions():
@@ -143,18 +180,19 @@ def test_a_weight_that_training_took_below_zero_makes_no_share_of_millions():
     nearly nothing."""
     batch = pack([Filled(np.array([0, 1, 0, 0, 1, 0], dtype=np.int32), 3)])
     weights = torch.tensor([-0.05, 0.1], requires_grad=True)
-    _, lexical = overlap(batch, weights)
-    assert 0.5 < lexical.item() < 1
-    lexical.sum().backward()
+    found = overlap(batch, weights)
+    assert 0.5 < found.lexical.item() < 1
+    found.lexical.sum().backward()
     assert weights.grad[0] == 0
 
 
 def test_without_cross_head_and_words_the_ranking_is_the_bi_encoders():
     recipe = dual()
-    silent = {"cross.out.weight": torch.zeros(1, 32), "mix.weight": torch.tensor([[20.0, 0.0]])}
+    silent = {"cross.out.weight": torch.zeros(1, 32), "mix.weight": torch.zeros(3, 33)}
+    silent["mix.bias"] = torch.tensor([20.0, -100.0, -100.0])
     query, documents = "what is the capital of france", [letters(1 + n * n % 40, n) for n in range(20)]
     ranking = load(recipe.with_tensors(silent)).rank(query, documents)
-    cosines = [Reference(recipe).opinions(query, document)[1] for document in documents]
+    cosines = [Reference(recipe).opinions(query, document).cosine for document in documents]
     assert [hit.index for hit in ranking] == sorted(range(20), key=lambda index: -cosines[index])
 
 
@@ -172,8 +210,8 @@ def test_what_is_above_the_sides_learns_from_states_that_were_kept():
     model = unplaced(dual()).model
     batch = pack(encoded(tiny("dual"), PAIRS))
     with torch.no_grad():
-        below, cosine = model.apart(batch)
-    logits = model.together(below, cosine, batch)
+        below, top = model.apart(batch)
+    logits = model.together(below, top, batch)
     torch.testing.assert_close(logits, model(batch))
     logits.sum().backward()
     learning = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
@@ -184,7 +222,8 @@ def test_what_is_above_the_sides_learns_from_states_that_were_kept():
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_words_are_counted_in_float32_whatever_the_layers_compute_in(dtype):
-    only = {"cross.out.weight": torch.zeros(1, 32), "mix.weight": torch.tensor([[0.0, 2.0]])}
+    only = {"cross.out.weight": torch.zeros(1, 32), "mix.weight": torch.zeros(3, 33)}
+    only["mix.bias"] = torch.tensor([-100.0, 2.0, -100.0])
     exact, half = (load(dual().with_tensors(only), dtype=name).score(PAIRS, raw=True) for name in (None, dtype))
     assert half == exact
     assert len(set(exact)) > len(PAIRS) // 2

@@ -10,6 +10,8 @@ import torch
 
 from crossrank import Reranker
 from crossrank.checkpoint import read_checkpoint
+from crossrank.hub import find
+from tests.recipes.running import modules_of, run
 
 RECIPE = "dual"
 
@@ -28,7 +30,7 @@ def prepared(recipe, english_base, english_data, tmp_path_factory):
         call("start", "--base", english_base, "--texts", work / "texts", "--out", work / "start")
         states = ("--model", work / "start", "--texts", work / "texts", "--out", work / "states")
         call("states", *states)
-        call("choose", "--texts", work / "texts", "--states", work / "states", "--out", work / "candidates")
+        call("choose", *states[:4], "--states", work / "states", "--out", work / "candidates")
     return work
 
 
@@ -39,11 +41,12 @@ def test_the_start_scores_by_cosine_and_words(prepared):
     assert [hit.index for hit in reranker.rank("where is salt sold in Delft", documents)] == [0, 1, 2]
 
 
-def test_candidates_hold_the_answer_first_and_the_cosine_of_each(prepared):
+def test_candidates_hold_the_answer_first_and_what_is_thought_of_each(prepared):
     arrays = dict(np.load(prepared / "candidates" / "en_tldr.npz"))
     assert arrays["documents"].shape == (120, 24)
     assert arrays["label"][:, 0].all()
-    assert (arrays["cosines"][:, 0] > arrays["cosines"][:, 1:].mean(1)).mean() > 0.9
+    assert arrays["opinions"].shape == (120, 24, 3)
+    assert ((arrays["opinions"][:, 0] > arrays["opinions"][:, 1:].mean(1)).mean(0) > 0.9).all()
 
 
 def test_scores_from_kept_states_are_the_engines_own(recipe, prepared):
@@ -54,18 +57,31 @@ def test_scores_from_kept_states_are_the_engines_own(recipe, prepared):
     assert sampled.label.any(1).all()
     model = read_checkpoint(prepared / "start").model
     with torch.inference_mode():
-        mix, pieces = model.head.mix.weight[0], model.head.pieces.weight[:, 0]
-        apart = train.teacher_of(sampled, mix, pieces) - train.scores_of(model, sampled)
-        assert apart.std() < 1e-4, "before training, cosine and words are all there is"
-        kept, computed = train.scores_of(model, sampled), model(sampled.batch).view(sampled.label.shape)
+        counts = torch.nn.functional.softplus(model.head.mix.bias)
+        apart = train.teacher_of(sampled, {pool.name: counts for pool in pools}) - lists.scores_of(model, sampled)
+        assert apart.std() < 1e-4, "before training, cosine, words and tokens are all there is"
+        kept, computed = lists.scores_of(model, sampled), model(sampled.batch).view(sampled.label.shape)
     assert torch.allclose(kept, computed, atol=2e-2), "states are kept in fp16"
+
+
+def test_what_opinions_count_is_fitted_to_the_labels(called, prepared, capsys):
+    """Two sources: in one of them the query's words say which document it is, in the other they do not."""
+    called("blend", *(f"--{name}={prepared / folder}" for name, folder in PREPARED))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    start, own, by_query, _ = (float(value) for value in lines[-1].split()[4:])
+    assert own >= start - 0.01
+    assert by_query >= start - 0.01
+
+
+PREPARED = [("model", "start"), ("states", "states"), ("candidates", "candidates")]
 
 
 def test_training_ends_in_a_model_that_loads_and_is_not_done_twice(called, prepared, tmp_path, capsys):
     options = ("--model", prepared / "start", "--states", prepared / "states")
     options += ("--candidates", prepared / "candidates", "--out", tmp_path / "run", "--pairs", 180)
     called("train", *options)
-    assert "held out: model bi-encoder: en" in capsys.readouterr().out
+    assert "held out: model, matching alone, cosine: en" in capsys.readouterr().out
     called("train", *options)
     assert "step" not in capsys.readouterr().out
     before, after = (
@@ -73,8 +89,37 @@ def test_training_ends_in_a_model_that_loads_and_is_not_done_twice(called, prepa
     )
     moved = {name for name in before if not torch.equal(before[name].half(), after[name].half())}
     assert not [name for name in moved if name.startswith(("embeddings.", "blocks.0.", "blocks.5."))]
-    assert {"marks.weight", "blocks.7.down.weight", "head.mix.weight"} <= moved
+    assert {"marks.weight", "blocks.7.down.weight", "head.mix.weight", "head.late.weight"} <= moved
     scores = Reranker.load(tmp_path / "run/model", device="cpu").score(
         [("salt in Delft", "In Delft, salt."), ("a", "b")]
     )
     assert scores[0] > scores[1]
+
+
+def test_tiny_en_learns_what_it_says_of_a_pair(prepared, monkeypatch, tmp_path, capsys):
+    student = find("tiny-en")
+    options = ("--student", student, "--teacher", prepared / "start", "--states", prepared / "states")
+    options += ("--candidates", prepared / "candidates", "--out", tmp_path / "run", "--pairs", 60)
+    for _ in range(2):
+        with modules_of("tiny-en") as imported:
+            run(imported("again"), monkeypatch, *options)
+    assert capsys.readouterr().out.count("held out: tiny-en, its teacher: ") == 3, "the second run had nothing to do"
+    before, after = (read_checkpoint(folder) for folder in (student, tmp_path / "run/model"))
+    moved = {name for name, tensor in after.model.state_dict().items()
+             if not torch.equal(tensor.half(), before.model.state_dict()[name].half())}  # fmt: skip
+    assert "blocks.3.down.weight" in moved
+    assert "embeddings.words.weight" not in moved
+    ours, theirs = (Reranker.load(folder, device="cpu").limits for folder in (tmp_path / "run/model", student))
+    assert ours == theirs
+
+
+def test_pairs_reach_tiny_en_in_its_own_frame(recipe, prepared):
+    """Its states have a first token on either side; the published v1 layout has one a pair."""
+    lists, student = recipe("lists"), Reranker.load("tiny-en", device="cpu")
+    pools = lists.open_pools(prepared / "states", prepared / "candidates")
+    source = recipe("texts").read(prepared / "texts", pools[0].name)
+    sampled = lists.gather([(pools[0], 3, [0, 1])])
+    with modules_of("tiny-en") as imported, torch.inference_mode():
+        scores = imported("again").student_scores(student.scorer.model, sampled)[0]
+    pairs = [(source.queries[3], source.documents[number]) for number in pools[0].documents[3, :2]]
+    np.testing.assert_allclose(scores.numpy(), student.score(pairs, raw=True), atol=1e-4)

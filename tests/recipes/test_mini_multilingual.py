@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from crossrank import Reranker
 from crossrank.batch import pack
 from crossrank.inputs import Text
+from crossrank.models.dual import overlap
 from crossrank.nibbles import unpacked
 from crossrank.tools.trim import trim
 from tests.recipes.running import modules_of, run
@@ -147,7 +148,17 @@ def test_from_pairs_to_a_model_that_loads(e5, tmp_path, monkeypatch, capsys):
         run(recipe("start"), monkeypatch, "--base", base, *prompts, *pools, "--out", work / "start")
         options = ("--document", 64, "--int8", "--out", work / "states")
         run(recipe("states"), monkeypatch, "--model", work / "start", *pools, *options)
-        run(recipe("choose"), monkeypatch, *pools, "--states", work / "states", "--out", work / "candidates")
+        run(
+            recipe("choose"),
+            monkeypatch,
+            "--model",
+            work / "start",
+            *pools,
+            "--states",
+            work / "states",
+            "--out",
+            work / "candidates",
+        )
         prepared = ("--states", work / "states", "--candidates", work / "candidates")
         run(recipe("train"), monkeypatch, "--model", work / "start", *prepared, "--out", work / "run", "--pairs", 60)
     assert "multi" in capsys.readouterr().out
@@ -170,8 +181,10 @@ def test_from_pairs_to_a_model_that_loads(e5, tmp_path, monkeypatch, capsys):
                ((query, module.QUERY), (answers[0], module.PASSAGE))]  # fmt: skip
     filled = start.prepare(Text(query), [Text(answers[0])]).sequences
     with torch.inference_mode():
-        _, cosine = start.scorer.model.apart(pack(filled))
-    assert cosine.item() == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-4), "e5's own, prompts and all"
+        model, batch = start.scorer.model, pack(filled)
+        shared = overlap(batch, model.head.pieces.weight[:, 0])
+        opinions, _ = model.head.matching(model.apart(batch)[1], batch, shared)
+    assert opinions[0, 0].item() == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-4), "e5's own, prompts and all"
 
 
 GERMAN = [("Wo liegt", "liegt in"), ("In welchem Land ist", "ist eine Stadt in"), ("Kennst du", "ist bekannt in")]

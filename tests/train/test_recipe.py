@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from crossrank.checkpoint import read_checkpoint
 from crossrank.errors import InputError
+from crossrank.hub import find
+from crossrank.train.freezing import freeze
 from crossrank.train.lora import Lora
 from crossrank.train.recipe import Mixed, read_recipe
 from tests.train.worlds import RECIPE
@@ -37,6 +40,7 @@ def test_a_recipe_is_read_with_its_defaults(read):
         ("labels.loss=mse", "stage.loss", "mse"),
         ("labels.max_length=64", "stage.max_length", 64),
         ("labels.lora.rank=4", "stage.lora", Lora(rank=4)),
+        ("labels.frozen=['embeddings']", "stage.frozen", ("embeddings",)),
         ("labels.options.chunk=2", "stage.options", {"chunk": 2}),
         ("labels.source=[{path='a', weight=2}]", "stage.source", (Mixed(path="a", weight=2.0),)),
         ("monitor.window=40", "monitor.window", 40),
@@ -68,6 +72,8 @@ def test_a_set_option_overrides_the_file(read, change, attribute, value):
         (RECIPE, ("labels.batch=9", "labels.accumulate=2"), "9 rows cannot be had in 2 equal parts"),
         (RECIPE, ("labels.documents=1",), "documents should be at least 2, not 1"),
         (RECIPE, ("labels.lora.rnk=1",), r"lora: unknown key 'rnk'; did you mean 'rank'\?"),
+        (RECIPE, ("labels.frozen=['a']", "labels.lora.rank=4"), "with lora all but the head is frozen"),
+        (RECIPE, ("labels.frozen=embeddings",), "frozen should be a list, not 'embeddings'"),
         (RECIPE, ("labels.source=[]",), "nothing to learn from"),
         (RECIPE, ("labels.source=x",), "source should be a list, not 'x'"),
         (RECIPE, ("precision=half",), "precision 'half' is not known"),
@@ -91,5 +97,11 @@ def test_a_recipe_that_is_not_there_is_named(tmp_path):
 
 def test_the_recipe_of_mini_en_is_one():
     recipe = read_recipe(Path(__file__).resolve().parent.parent.parent / "recipes" / "mini-en.toml", ["data=elsewhere"])
-    assert [stage.name for stage in recipe.stage] == ["distil", "labels", "settle"]
-    assert (recipe.stage[0].target, recipe.stage[1].target) == ("scores", "labels")
+    assert [stage.name for stage in recipe.stage] == ["labels", "settle"]
+    read = read_checkpoint(find("mini-en")).model
+    learning = set()
+    for stage in recipe.stage:
+        freeze(read.requires_grad_(True), stage.frozen)
+        learning |= {name for name, parameter in read.named_parameters() if parameter.requires_grad}
+    above = ("blocks.6.", "blocks.7.", "marks.", "head.cross.", "head.late.", "head.mix.")
+    assert learning == {name for name, _ in read.named_parameters() if name.startswith(above)}, "the sides stay"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -170,6 +171,26 @@ def test_lora_learns_and_is_merged(tmp_path):
     changed = {name for name in base if not torch.equal(base[name], trained[name])}
     assert "bert.encoder.layer.0.intermediate.dense.weight" in changed
     assert "bert.embeddings.word_embeddings.weight" not in changed
+
+
+def test_what_is_frozen_stays_to_the_bit(tmp_path):
+    run(tmp_path, "labels.frozen=['embeddings', 'blocks.0']", "labels.steps=3")
+    base, trained = weights(tmp_path / "base"), weights(tmp_path / "out")
+    same = {name for name in base if torch.equal(base[name], trained[name])}
+    assert same == {name for name in base if name.startswith(("bert.embeddings.", "bert.encoder.layer.0."))}
+
+
+@pytest.mark.parametrize(
+    ("frozen", "complaint"),
+    [
+        ("['embedding']", "no parameter's name begins with 'embedding'; did you mean 'embeddings'?"),
+        ("['blocks.1x']", "no parameter's name begins with 'blocks.1x'"),
+        ("['embeddings', 'blocks', 'head']", "embeddings, blocks, head is all there is, so nothing would learn"),
+    ],
+)
+def test_freezing_nothing_or_everything_is_refused(frozen, complaint, tmp_path):
+    with pytest.raises(InputError, match=re.escape(complaint)):
+        run(tmp_path, f"labels.frozen={frozen}")
 
 
 def test_a_batch_in_parts_with_recomputed_activations_is_saved_in_half_precision(tmp_path):
