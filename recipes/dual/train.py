@@ -11,7 +11,6 @@ as its own source would have it, with a bonus for labelled answers: what is not 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import time
 from collections import defaultdict
@@ -22,6 +21,7 @@ import torch
 from blend import calibrate, fit, of_source, shift_of
 from lists import DEV_GROUP, Lists, Pool, gather, open_pools, sample, scores_of
 from measures import ndcg
+from progress import Progress
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, kl_div, log_softmax, softmax, softplus
 
@@ -33,7 +33,7 @@ BONUS = 5.0  # logits that the teacher adds for a label
 UNSURE = 2.0  # an unlabelled document that it puts so far above the best answer may well be right: it gets no label
 RATE, MIX_RATE = 2e-4, 2e-3  # MIX_RATE: of what opinions count, and of the bias
 WARM_UP, DECAY = 0.02, 0.5  # parts of the run, its first and its last
-SAVE_SECONDS, REPORT_STEPS = 120, 50
+REPORT_STEPS = 50
 SETTLED = 40  # steps' worth of lists that the bias is fitted to
 
 
@@ -124,23 +124,18 @@ def main() -> None:
     optimizer = optimizer_of(model)
     prior = softplus(model.head.mix.bias.detach())
     counts = {pool.name: of_source(pool, prior) for pool in pools}
-    pairs, step, spent = 0, 0, 0.0
-    path = options.out / "state.pt"
-    if path.exists():
-        state = torch.load(path, weights_only=False)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        pairs, step, spent = state["pairs"], state["step"], state["spent"]
-        rng.seed(options.seed + step)
+    progress = Progress(options.out / "state.pt")
+    if progress.resume(model, optimizer):
+        rng.seed(options.seed + progress.step)
     else:
         used = [pool for pool, weight in zip(pools, weights, strict=True) if weight]
         fit(model.head.mix, used)
         calibrate(model, used)
         print(held_out(model, pools, 8).splitlines()[0], flush=True)
-    saved, running = spent, defaultdict(float)
-    while pairs < options.pairs:
+    running = defaultdict(float)
+    while progress.pairs < options.pairs:
         begin = time.perf_counter()
-        done = pairs / options.pairs
+        done = progress.pairs / options.pairs
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * min(1.0, done / WARM_UP + 0.05, (1 - done) / DECAY + 0.01)
         lists = sample(pools, weights, rng)
@@ -149,19 +144,14 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        pairs, step, spent = pairs + lists.label.numel(), step + 1, spent + time.perf_counter() - begin
+        progress.add(lists.label.numel(), time.perf_counter() - begin)
         for name, value in parts.items():
-            running[name] += (value.item() - running[name]) / min(step, 50)
-        if step % REPORT_STEPS == 0:
+            running[name] += (value.item() - running[name]) / min(progress.step, 50)
+        if progress.step % REPORT_STEPS == 0:
             terms = " ".join(f"{name} {value:.3f}" for name, value in running.items())
-            print(
-                f"{time.strftime('%H:%M:%S')} step {step} {done:.3f} {pairs / spent:.1f} pairs/s | {terms}", flush=True
-            )
-        if spent - saved > SAVE_SECONDS or pairs >= options.pairs:
-            kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save(kept | {"pairs": pairs, "step": step, "spent": spent}, path.with_suffix(".partial"))
-            os.replace(path.with_suffix(".partial"), path)
-            saved = spent
+            print(f"{time.strftime('%H:%M:%S')} {progress} {done:.3f} | {terms}", flush=True)
+        if progress.due(options.pairs):
+            progress.save(model, optimizer)
     if options.share != 1:
         temper(model, options.share, pools, weights, rng)
     write_model(checkpoint, model.state_dict(), options.out / "model", dtype="float16")

@@ -10,7 +10,6 @@ computed already. state.pt in --out is resumed from; the finished model is --out
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
 import time
@@ -26,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dual"))
 from blend import listwise
 from lists import DEV_GROUP, Lists, Pool, gather, open_pools, sample, scores_of
 from measures import ndcg
+from progress import Progress
 
 from crossrank.batch import Filled, pack
 from crossrank.checkpoint import read_checkpoint
@@ -35,7 +35,7 @@ from crossrank.train.saving import write_model
 RATE = 1.5e-4
 WARM_UP, DECAY = 0.03, 0.6  # parts of the run, its first and its last
 LABELS, LOGITS = 0.3, 0.02  # weights beside the list's divergence from the teacher
-SAVE_SECONDS, REPORT_STEPS = 120, 50
+REPORT_STEPS = 50
 
 
 def student_scores(model: nn.Module, lists: Lists) -> Tensor:
@@ -88,20 +88,15 @@ def main() -> None:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("embeddings.words" not in name)  # words that are not shown keep their meaning
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, weight_decay=0.01)
-    pairs, step, spent = 0, 0, 0.0
-    path = options.out / "state.pt"
-    if path.exists():
-        state = torch.load(path, weights_only=False)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        pairs, step, spent = state["pairs"], state["step"], state["spent"]
-        rng.seed(options.seed + step)
+    progress = Progress(options.out / "state.pt")
+    if progress.resume(model, optimizer):
+        rng.seed(options.seed + progress.step)
     else:
         print(held_out(model, teacher, pools, 8), flush=True)
-    saved, running = spent, defaultdict[str, float](float)
-    while pairs < options.pairs:
+    running = defaultdict[str, float](float)
+    while progress.pairs < options.pairs:
         begin = time.perf_counter()
-        done = pairs / options.pairs
+        done = progress.pairs / options.pairs
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, done / WARM_UP + 0.05, (1 - done) / DECAY + 0.01)
         lists = sample(pools, weights, rng)
@@ -117,19 +112,14 @@ def main() -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        pairs, step, spent = pairs + lists.label.numel(), step + 1, spent + time.perf_counter() - begin
+        progress.add(lists.label.numel(), time.perf_counter() - begin)
         for name, value in parts.items():
-            running[name] += (value.item() - running[name]) / min(step, 50)
-        if step % REPORT_STEPS == 0:
+            running[name] += (value.item() - running[name]) / min(progress.step, 50)
+        if progress.step % REPORT_STEPS == 0:
             terms = " ".join(f"{name} {value:.3f}" for name, value in running.items())
-            print(
-                f"{time.strftime('%H:%M:%S')} step {step} {done:.3f} {pairs / spent:.1f} pairs/s | {terms}", flush=True
-            )
-        if spent - saved > SAVE_SECONDS or pairs >= options.pairs:
-            kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save(kept | {"pairs": pairs, "step": step, "spent": spent}, path.with_suffix(".partial"))
-            os.replace(path.with_suffix(".partial"), path)
-            saved = spent
+            print(f"{time.strftime('%H:%M:%S')} {progress} {done:.3f} | {terms}", flush=True)
+        if progress.due(options.pairs):
+            progress.save(model, optimizer)
     print(held_out(model, teacher, pools, 8), flush=True)
     write_model(checkpoint, model.state_dict(), options.out / "model", dtype="float16")
 

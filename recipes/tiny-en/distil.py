@@ -23,15 +23,20 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import train as stock
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "dual"))
+import train as stock
+from measures import ndcg
+from progress import Progress
 
 from crossrank.batch import Packed, pack
 from crossrank.checkpoint import Checkpoint, read_checkpoint
@@ -51,7 +56,7 @@ TOKENS = 5000  # a step, about
 LOOKED_AT = 4  # lists of each source that say how far heads look, and fit the gates
 ROUNDING = 2.0**-9  # of bfloat16
 WINDOW = 256  # tokens of a pair that serving reads at once unless told otherwise: more ranked worse
-SAVE_SECONDS, REPORT_STEPS = 120, 20
+REPORT_STEPS = 20
 
 
 def batch_of(checkpoint: Checkpoint, pairs: list[stock.TokenPair]) -> tuple[Packed, Tensor]:
@@ -149,7 +154,7 @@ def held_out(student: Checkpoint, teacher: Checkpoint, pools: list[stock.Pool], 
             scores.append(scores_and_states(checkpoint.model, batch)[0].float()[places].view(queries, 16).numpy())
         scores += [pool.arrays[name][:queries, :16] for name in ("cosine", "bm25")]
         label = lists.label.numpy()
-        rows.append([np.mean([stock.ndcg(s, r) for s, r in zip(each, label, strict=True)]) for each in scores])
+        rows.append([np.mean([ndcg(s, r) for s, r in zip(each, label, strict=True)]) for each in scores])
     means = " ".join(f"{value:.3f}" for value in np.mean(rows, axis=0))
     return f"held out: tiny-en | teacher, bi-encoder, BM25: {means} ({len(pools)} sources, {queries} queries each)"
 
@@ -186,7 +191,7 @@ def main() -> None:
     model.embeddings.words.weight.requires_grad_(False)  # words that training never shows keep their meaning
     layers = spread(len(teacher.model.blocks), len(model.blocks))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, weight_decay=0.01)
-    progress = stock.Progress(options.out / "state.pt")
+    progress = Progress(options.out / "state.pt")
     if progress.resume(model, optimizer):
         rng.seed(options.seed + progress.step)
     else:
@@ -196,7 +201,6 @@ def main() -> None:
             order_heads(block, reach[layer])
             settle_gate(block, teacher.model.blocks[layer], inputs[layer])
     steep = model.blocks[0].slopes
-    saved = progress.spent
     while progress.pairs < options.pairs:
         begin = time.perf_counter()
         done = progress.pairs / options.pairs
@@ -215,9 +219,8 @@ def main() -> None:
             listed, states, logits = (part.item() for part in parts)
             terms = f"list {listed:.3f} states {states:.3f} logits {logits:.3f}"
             print(f"{progress} {done:.3f} | {terms}", flush=True)
-        if progress.spent - saved > SAVE_SECONDS or progress.pairs >= options.pairs:
+        if progress.due(options.pairs):
             progress.save(model, optimizer)
-            saved = progress.spent
     for block in model.blocks:
         block.slopes = steep
     print(held_out(student, teacher, pools, 8), flush=True)

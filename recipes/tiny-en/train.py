@@ -14,16 +14,20 @@ What remains at the end is BertForSequenceClassification, nothing else.
 from __future__ import annotations
 
 import argparse
-import os
 import random
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "dual"))
 from candidates import QUERY_TOKENS, base_model, encode
-from torch import Tensor, nn
+from measures import ndcg
+from progress import Progress
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, kl_div, log_softmax, softmax
 from transformers import BertForSequenceClassification, BertModel
 from warm import fit, write
@@ -164,13 +168,6 @@ def loss_of(scores: Tensor, lists: Lists, done: float) -> dict[str, Tensor]:
     }
 
 
-def ndcg(scores: np.ndarray, label: np.ndarray) -> float:
-    """nDCG@10 of one list; among equal scores the labelled ones count as last."""
-    gains = label[np.lexsort((label, -scores))][:10].astype(float)
-    discount = 1 / np.log2(np.arange(2, 12))
-    return float((gains * discount[: len(gains)]).sum() / discount[: min(10, int(label.sum()))].sum())
-
-
 @torch.inference_mode()
 def held_out(model: BertForSequenceClassification, pools: list[Pool], bias: float, queries: int) -> str:
     """nDCG@10 on held-out lists of the model, the bi-encoder, BM25 and the teacher; a line a source and the mean."""
@@ -238,38 +235,6 @@ def adam(model: BertForSequenceClassification, rate: float, head_rate: float) ->
     return torch.optim.AdamW(groups, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
 
 
-@dataclass
-class Progress:
-    """How far a run is; what of it a killed one goes on from is in the file `path`."""
-
-    path: Path
-    pairs: int = 0
-    step: int = 0
-    spent: float = 0.0  # seconds
-
-    def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
-        """Read model, optimizer and progress back, where the file is there."""
-        if not self.path.exists():
-            return False
-        state = torch.load(self.path, weights_only=False)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        self.pairs, self.step, self.spent = state["pairs"], state["step"], state["spent"]
-        return True
-
-    def add(self, pairs: int, seconds: float) -> None:
-        self.pairs, self.step, self.spent = self.pairs + pairs, self.step + 1, self.spent + seconds
-
-    def __str__(self) -> str:
-        return f"step {self.step} {self.pairs / self.spent:.1f} pairs/s"
-
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-        partial = self.path.with_suffix(".partial")
-        torch.save({**kept, "pairs": self.pairs, "step": self.step, "spent": self.spent}, partial)
-        os.replace(partial, self.path)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that candidates.py wrote")
@@ -297,7 +262,7 @@ def main() -> None:
         model.load_state_dict(torch.load(options.start, weights_only=False)["model"])
     else:
         warm_up(model, base, pools, rng)
-    saved = tested = progress.spent
+    tested = progress.spent
     running: dict[str, float] = {}
     while progress.pairs < options.pairs:
         begin = time.perf_counter()
@@ -320,9 +285,9 @@ def main() -> None:
             clock = time.strftime("%H:%M:%S")
             print(f"{clock} {progress} {done:.3f} bias {bias:.1f} | {terms}", flush=True)
         over = progress.pairs >= options.pairs
-        if progress.spent - saved > 120 or over:
+        if progress.due(options.pairs):
             progress.save(model, optimizer)
-            saved, pools = progress.spent, open_pools(options.data)  # candidates.py may have gone on
+            pools = open_pools(options.data)  # candidates.py may have gone on
         if progress.spent - tested > 900 or over:
             tested = progress.spent
             print(held_out(model, pools, bias, 8), flush=True)

@@ -65,7 +65,6 @@ def test_scores_from_kept_states_are_the_engines_own(recipe, prepared):
 
 
 def test_what_opinions_count_is_fitted_to_the_labels(called, prepared, capsys):
-    """Two sources: in one of them the query's words say which document it is, in the other they do not."""
     called("blend", *(f"--{name}={prepared / folder}" for name, folder in PREPARED))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4

@@ -148,17 +148,8 @@ def test_from_pairs_to_a_model_that_loads(e5, tmp_path, monkeypatch, capsys):
         run(recipe("start"), monkeypatch, "--base", base, *prompts, *pools, "--out", work / "start")
         options = ("--document", 64, "--int8", "--out", work / "states")
         run(recipe("states"), monkeypatch, "--model", work / "start", *pools, *options)
-        run(
-            recipe("choose"),
-            monkeypatch,
-            "--model",
-            work / "start",
-            *pools,
-            "--states",
-            work / "states",
-            "--out",
-            work / "candidates",
-        )
+        options = ("--model", work / "start", "--states", work / "states", "--out", work / "candidates")
+        run(recipe("choose"), monkeypatch, *pools, *options)
         prepared = ("--states", work / "states", "--candidates", work / "candidates")
         run(recipe("train"), monkeypatch, "--model", work / "start", *prepared, "--out", work / "run", "--pairs", 60)
     assert "multi" in capsys.readouterr().out
