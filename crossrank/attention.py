@@ -22,6 +22,10 @@ __all__ = ["alibi_slopes", "attend", "attend_first"]
 # At most so many elements of an ALiBi bias exist at once: 16 MiB in float32, however long the sequence.
 BIAS_ELEMENTS = 1 << 22
 
+# Up to this length training in bfloat16 on a CPU writes attention's weights down: the fused kernel's way back took
+# five times as long at 130 tokens (torch 2.13, AMX). What is kept for the way back then grows with the square.
+PLAIN_LENGTH = 256
+
 Heads = Float[Tensor, "tokens heads dim"]
 
 
@@ -36,7 +40,8 @@ def attend(q: Heads, k: Heads, v: Heads, batch: Packed, slopes: tuple[float, ...
     for (count, length), *run in zip(runs, *parts, strict=True):
         queries, keys, values = (part.view(count, length, *q.shape[1:]).transpose(1, 2) for part in run)
         if slopes is None:
-            mixed = scaled_dot_product_attention(queries, keys, values)
+            attention = _plain if _learns(q, length) else scaled_dot_product_attention
+            mixed = attention(queries, keys, values)
         else:
             mixed = _alibi(queries, keys, values, slopes)
         outputs.append(mixed.transpose(1, 2).reshape(count * length, *q.shape[1:]))
@@ -91,8 +96,8 @@ def _alibi(q: Tensor, k: Tensor, v: Tensor, slopes: tuple[float, ...]) -> Tensor
     room = -(-length // 64) * 64
     # Of four dimensions, a bias goes to the fused kernel; of three, to one that writes all weights down.
     if q.shape[1] * room * room <= BIAS_ELEMENTS:
-        square = _square(slopes, room, q.dtype, q.device)
-        return scaled_dot_product_attention(q, k, v, attn_mask=square[None, :, :length, :length])
+        square = _square(slopes, room, q.dtype, q.device)[None, :, :length, :length]
+        return _plain(q, k, v, square) if _learns(q, length) else scaled_dot_product_attention(q, k, v, square)
     step = max(1, BIAS_ELEMENTS // (q.shape[1] * length))
     position = torch.arange(length, device=q.device)
     parts = []
@@ -116,6 +121,17 @@ def _square(
 def _bias(slopes: tuple[float, ...], distance: Tensor, dtype: torch.dtype) -> Tensor:
     # In float32 first: above 256 a bfloat16 cannot tell neighbouring distances apart.
     return (-torch.tensor(slopes, device=distance.device)[:, None, None] * distance).to(dtype)
+
+
+def _learns(q: Tensor, length: int) -> bool:
+    """Whether gradients will come back through bfloat16 on a CPU, for sequences whose weights fit in memory."""
+    return q.requires_grad and q.dtype is torch.bfloat16 and q.device.type == "cpu" and length <= PLAIN_LENGTH
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Attention with its weights written down, [sequences, heads, length, dim]."""
+    logits = (q * q.shape[-1] ** -0.5) @ k.mT
+    return (logits if bias is None else logits + bias).softmax(-1) @ v
 
 
 def _flash(q: Tensor) -> bool:

@@ -48,6 +48,16 @@ def test_attention_is_the_textbooks(slopes):
 
 
 @pytest.mark.parametrize("slopes", [None, alibi_slopes(4)])
+def test_learning_in_bfloat16_gives_the_gradients_of_float32(slopes):
+    whole = [part.requires_grad_() for part in heads(sum(LENGTHS), 4, seed=7, dtype=torch.float32)]
+    halved = [part.detach().bfloat16().requires_grad_() for part in whole]
+    for parts in (whole, halved):
+        attend(*parts, batch(LENGTHS), slopes).float().square().sum().backward()
+    for half, full in zip(halved, whole, strict=True):
+        torch.testing.assert_close(half.grad.float(), full.grad, atol=0.1, rtol=0.05)
+
+
+@pytest.mark.parametrize("slopes", [None, alibi_slopes(4)])
 def test_attention_of_first_tokens_is_that_of_all_tokens_at_their_places(slopes):
     q, k, v = heads(sum(LENGTHS), 4, seed=2)
     packed = batch(LENGTHS)

@@ -32,10 +32,11 @@ TOGETHER = 20  # pairs a batch
 
 
 class Memory:
-    """Scores pairs of a model that was not placed, and remembers the sides that it has read."""
+    """Scores pairs with a model, and remembers the sides that it has read."""
 
     def __init__(self, model: Dual) -> None:
         self.model = model
+        self.dtype = next(model.blocks.parameters()).dtype
         self.sides: dict[bytes, np.ndarray] = {}
 
     @torch.inference_mode()
@@ -49,12 +50,13 @@ class Memory:
         for start in range(0, len(pairs), TOGETHER):
             few = pairs[start : start + TOGETHER]
             kept = [self.sides[part.tobytes()] for part in parts[2 * start : 2 * (start + len(few))]]
-            below, top = torch.from_numpy(np.concatenate(kept)).float().chunk(2, dim=1)
+            below, top = torch.from_numpy(np.concatenate(kept)).to(self.dtype).chunk(2, dim=1)
             batch = pack(few)
             shared = overlap(batch, head.pieces.weight[:, 0])
             opinions, query = head.matching(top, batch, shared)
             matching = (head.counts(query, shared) * opinions).sum(1)
-            found.append(torch.stack([opinions[:, 0], matching, self.model.together(below, top, batch)]).numpy())
+            logits = self.model.together(below, top, batch)
+            found.append(torch.stack([opinions[:, 0], matching, logits]).float().numpy())
         return np.concatenate(found, axis=1)
 
 
@@ -67,8 +69,10 @@ def main() -> None:
     parser.add_argument("--top-k", type=int, default=100)
     parser.add_argument("--max-length", type=int)
     parser.add_argument("--measure", default="nDCG@10")
+    parser.add_argument("--dtype", default="float32", help="bfloat16 is faster where the CPU has AMX")
     options = parser.parse_args()
-    reranker = Reranker.load(options.model, device="cpu", dtype="float32", limits=Limits(max_length=options.max_length))
+    limits = Limits(max_length=options.max_length)
+    reranker = Reranker.load(options.model, device="cpu", dtype=options.dtype, limits=limits)
     model = reranker.scorer.model
     assert isinstance(model, Dual)
     print(

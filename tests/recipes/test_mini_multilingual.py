@@ -146,7 +146,7 @@ def test_from_pairs_to_a_model_that_loads(e5, tmp_path, monkeypatch, capsys):
         run(recipe("texts"), monkeypatch, "--data", tmp_path, "--pairs", tmp_path, "--only", "--out", work / "texts")
         prompts = ("--prompts", "query: ", "passage: ", "--cosine", 60, "--middle", 0.83)
         run(recipe("start"), monkeypatch, "--base", base, *prompts, *pools, "--out", work / "start")
-        options = ("--document", 64, "--int8", "--out", work / "states")
+        options = ("--document", 64, "--dtype", "int8", "--out", work / "states")
         run(recipe("states"), monkeypatch, "--model", work / "start", *pools, *options)
         options = ("--model", work / "start", "--states", work / "states", "--out", work / "candidates")
         run(recipe("choose"), monkeypatch, *pools, *options)
