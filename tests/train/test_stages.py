@@ -49,7 +49,8 @@ def weights(folder):
 
 
 def child(folder, *arguments, launcher=("-m", "crossrank")):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    # As many threads as here: on some processors they decide in which order a sum is taken, and so its last bit.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, *launcher, "train", str(folder / "recipe.toml"), "--cpu", *arguments]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
