@@ -23,7 +23,7 @@ __all__ = ["alibi_slopes", "attend", "attend_first"]
 BIAS_ELEMENTS = 1 << 22
 
 # Up to this length training in bfloat16 on a CPU writes attention's weights down: the fused kernel's way back took
-# five times as long at 130 tokens (torch 2.13, AMX). What is kept for the way back then grows with the square.
+# three times as long at 130 tokens (torch 2.13, AMX). What is kept for the way back then grows with the square.
 PLAIN_LENGTH = 256
 
 Heads = Float[Tensor, "tokens heads dim"]
