@@ -40,8 +40,7 @@ def attend(q: Heads, k: Heads, v: Heads, batch: Packed, slopes: tuple[float, ...
     for (count, length), *run in zip(runs, *parts, strict=True):
         queries, keys, values = (part.view(count, length, *q.shape[1:]).transpose(1, 2) for part in run)
         if slopes is None:
-            attention = _plain if _learns(q, length) else scaled_dot_product_attention
-            mixed = attention(queries, keys, values)
+            mixed = _mixed(queries, keys, values)
         else:
             mixed = _alibi(queries, keys, values, slopes)
         outputs.append(mixed.transpose(1, 2).reshape(count * length, *q.shape[1:]))
@@ -96,8 +95,8 @@ def _alibi(q: Tensor, k: Tensor, v: Tensor, slopes: tuple[float, ...]) -> Tensor
     room = -(-length // 64) * 64
     # Of four dimensions, a bias goes to the fused kernel; of three, to one that writes all weights down.
     if q.shape[1] * room * room <= BIAS_ELEMENTS:
-        square = _square(slopes, room, q.dtype, q.device)[None, :, :length, :length]
-        return _plain(q, k, v, square) if _learns(q, length) else scaled_dot_product_attention(q, k, v, square)
+        square = _square(slopes, room, q.dtype, q.device)
+        return _mixed(q, k, v, square[None, :, :length, :length])
     step = max(1, BIAS_ELEMENTS // (q.shape[1] * length))
     position = torch.arange(length, device=q.device)
     parts = []
@@ -123,13 +122,11 @@ def _bias(slopes: tuple[float, ...], distance: Tensor, dtype: torch.dtype) -> Te
     return (-torch.tensor(slopes, device=distance.device)[:, None, None] * distance).to(dtype)
 
 
-def _learns(q: Tensor, length: int) -> bool:
-    """Whether gradients will come back through bfloat16 on a CPU, for sequences whose weights fit in memory."""
-    return q.requires_grad and q.dtype is torch.bfloat16 and q.device.type == "cpu" and length <= PLAIN_LENGTH
-
-
-def _plain(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Attention with its weights written down, [sequences, heads, length, dim]."""
+def _mixed(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Attention on [sequences, heads, length, dim]: fused, or written out where the way back is faster so."""
+    learns = q.requires_grad and q.dtype is torch.bfloat16 and q.device.type == "cpu"
+    if not learns or q.shape[2] > PLAIN_LENGTH:
+        return scaled_dot_product_attention(q, k, v, attn_mask=bias)
     logits = (q * q.shape[-1] ** -0.5) @ k.mT
     return (logits if bias is None else logits + bias).softmax(-1) @ v
 
