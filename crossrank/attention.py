@@ -2,17 +2,19 @@
 
 On CPU each sequence, or run of equally long ones, is one call of scaled_dot_product_attention on views of the flat
 tensors. On CUDA in half precision the whole batch is one variable-length flash call; float32 and ALiBi, which that
-kernel does not compute, take the per-sequence way there too.
+kernel does not compute, take the per-sequence way there too, and not with cuDNN's kernels.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from itertools import groupby
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from crossrank.batch import Packed
@@ -37,13 +39,14 @@ def attend(q: Heads, k: Heads, v: Heads, batch: Packed, slopes: tuple[float, ...
     runs = _runs(batch.lengths)
     # Split, not sliced: on the way back a slice fills a tensor of the whole batch with zeros, for each of them.
     parts = [part.split([count * length for count, length in runs]) for part in (q, k, v)]
-    for (count, length), *run in zip(runs, *parts, strict=True):
-        queries, keys, values = (part.view(count, length, *q.shape[1:]).transpose(1, 2) for part in run)
-        if slopes is None:
-            mixed = _mixed(queries, keys, values)
-        else:
-            mixed = _alibi(queries, keys, values, slopes)
-        outputs.append(mixed.transpose(1, 2).reshape(count * length, *q.shape[1:]))
+    with _any_length(q):
+        for (count, length), *run in zip(runs, *parts, strict=True):
+            queries, keys, values = (part.view(count, length, *q.shape[1:]).transpose(1, 2) for part in run)
+            if slopes is None:
+                mixed = _mixed(queries, keys, values)
+            else:
+                mixed = _alibi(queries, keys, values, slopes)
+            outputs.append(mixed.transpose(1, 2).reshape(count * length, *q.shape[1:]))
     return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
 
@@ -62,13 +65,14 @@ def attend_first(
     runs = _runs(batch.lengths)
     firsts = q.split([count for count, _ in runs])
     parts = [part.split([count * length for count, length in runs]) for part in (k, v)]
-    for (count, length), first, *run in zip(runs, firsts, *parts, strict=True):
-        keys, values = (part.view(count, length, *q.shape[1:]).transpose(1, 2) for part in run)
-        queries = first.unsqueeze(2)
-        bias = None
-        if slopes is not None:
-            bias = _bias(slopes, torch.arange(length, device=q.device)[None, :], q.dtype)[None]
-        outputs.append(scaled_dot_product_attention(queries, keys, values, attn_mask=bias).squeeze(2))
+    with _any_length(q):
+        for (count, length), first, *run in zip(runs, firsts, *parts, strict=True):
+            keys, values = (part.view(count, length, *q.shape[1:]).transpose(1, 2) for part in run)
+            queries = first.unsqueeze(2)
+            bias = None
+            if slopes is not None:
+                bias = _bias(slopes, torch.arange(length, device=q.device)[None, :], q.dtype)[None]
+            outputs.append(scaled_dot_product_attention(queries, keys, values, attn_mask=bias).squeeze(2))
     return torch.cat(outputs)
 
 
@@ -129,6 +133,17 @@ def _mixed(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
         return scaled_dot_product_attention(q, k, v, attn_mask=bias)
     logits = (q * q.shape[-1] ** -0.5) @ k.mT
     return (logits if bias is None else logits + bias).softmax(-1) @ v
+
+
+def _any_length(q: Tensor) -> AbstractContextManager[None]:
+    """Kernels that take every shape as it comes. cuDNN's, which torch would prefer, are planned anew for each.
+
+    Training tiny-en on an H200, thirty lengths a step, spent seconds of every step on plans.
+    """
+    if not q.is_cuda:
+        return nullcontext()
+    kernels: AbstractContextManager[None] = sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
+    return kernels
 
 
 def _flash(q: Tensor) -> bool:

@@ -146,7 +146,10 @@ class Dual(nn.Module):
 
     def apart(self, batch: Packed) -> tuple[Hidden, Hidden]:
         """Each side by itself: the states that the cross layers take, and those of the top."""
-        alone = sides(batch)
+        return self.encoded(sides(batch))
+
+    def encoded(self, alone: Packed) -> tuple[Hidden, Hidden]:
+        """As `apart`, of texts that are each a sequence already."""
         x = self.embeddings(alone)
         for block in self.blocks[: self.branch]:
             x = block(x, alone)

@@ -41,14 +41,9 @@ def encode(model: Dual, rows: list[np.ndarray]) -> tuple[list[np.ndarray], np.nd
         part = order[: max(1, BUDGET // len(rows[order[0]]))]
         order = order[len(part) :]
         batch = alone([rows[i] for i in part])
-        x = model.embeddings(batch)
-        for block in model.blocks[: model.branch]:
-            x = block(x, batch)
-        below = x
-        for block in model.blocks[model.branch : model.layers]:
-            x = block(x, batch)
-        vectors[part] = torch.nn.functional.normalize(means(x, batch), dim=1).numpy()
-        both = torch.cat([below, x], 1).half().numpy()
+        below, top = model.encoded(batch)
+        vectors[part] = torch.nn.functional.normalize(means(top, batch), dim=1).numpy()
+        both = torch.cat([below, top], 1).half().numpy()
         for i, start, end in zip(part, batch.bounds[:-1].tolist(), batch.bounds[1:].tolist(), strict=True):
             states[i] = both[start:end]
     return states, vectors

@@ -2,6 +2,8 @@
 
     python texts.py --data DIR --out work/texts                     English: mini-en's sources, as en_NAME
     python texts.py --data DIR --pairs work/pairs --out work/texts  and mini-multilingual's pairs
+    python texts.py --data DIR --times 12 --passages work/passages --most 14000 --out work/wide
+                                                                    larger, and with text that has no questions
 
 A pool is small on purpose (a few thousand texts): on a CPU the number of pairs that can be trained is the limit, and a
 pool this size still holds plenty of hard negatives for BM25 and the bi-encoders to find. Sources that are there are
@@ -14,6 +16,7 @@ import argparse
 import gzip
 import json
 import random
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -48,6 +51,12 @@ def pool(path: Path) -> sources.Source:
     )
 
 
+def capped(source: sources.Source, most: int) -> sources.Source:
+    """At most so many documents, and queries by as much again as a seventh."""
+    share = min(1.0, most / len(source.documents), most * 8 / 7 / len(source.queries))
+    return source if share == 1 else thinned(source, share)
+
+
 def thinned(source: sources.Source, share: float) -> sources.Source:
     """The first `share` of a source's queries, with their documents and as large a share of the others'."""
     count, most = max(40, int(share * len(source.queries))), max(60, int(share * len(source.documents)))
@@ -61,6 +70,37 @@ def thinned(source: sources.Source, share: float) -> sources.Source:
     renamed = [[[place[number] for number in each] for each in lists] for lists in (positives, given)]
     documents = [source.documents[number] for number in kept]
     return sources.Source(source.name, source.queries[:count], documents, *renamed)
+
+
+def passages(path: Path) -> sources.Source:
+    """A file of passages as a pool: a title, a sentence or half of a passage asks for it.
+
+    What else in the pool would answer is not known, so that these answers are nothing to learn as labels.
+    """
+    name = path.name.removesuffix(".jsonl.gz")
+    rng = random.Random(name)
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    rng.shuffle(rows)
+    queries, documents = [], []
+    for row in rows:
+        sentences = re.split(r"(?<=[.!?])\s+", row["text"])
+        way = rng.random()
+        if way < 0.4 and len(row["title"].split()) > 1:
+            query, document = row["title"], row["text"]
+        elif way < 0.6 and len(sentences) > 3:
+            middle = len(sentences) // 2
+            query, document = " ".join(sentences[:middle]), " ".join(sentences[middle:])
+        else:
+            query, document = rng.choice(sentences), row["text"]
+            if len(sentences) > 2 and rng.random() < 0.7:
+                document = document.replace(query, "").strip()
+            if row["title"] and row["title"] not in document and rng.random() < 0.5:
+                document = f"{row['title']}. {document}"
+        if 2 <= len(query.split()) <= 100 and len(document.split()) > 8:
+            queries.append(query[:1000])
+            documents.append(document[:1200])
+    return sources.Source(f"text_{name}", queries, documents, [[i] for i in range(len(queries))], [[] for _ in queries])
 
 
 def write(source: sources.Source, folder: Path) -> None:
@@ -89,17 +129,26 @@ def main() -> None:
         "--only", nargs="*", default=sources.NAMES, metavar="NAME", help="mini-en's sources; default: all"
     )
     parser.add_argument("--share", type=float, default=1.0, help="of mini-en's sources; default: all of them")
+    parser.add_argument("--times", type=int, default=1, help="how many times as large mini-en's sources may be")
+    parser.add_argument("--passages", type=Path, help="folder that ../passages/passages.py wrote; here as text_NAME")
+    parser.add_argument(
+        "--most", type=int, default=10**9, help="documents of one of mini-en's sources; half as many of one of passages"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for one .json.gz a source")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.only:
         if not (options.out / f"en_{name}.json.gz").exists():
-            source = sources.load(options.data, name)
+            source = sources.load(options.data, name, options.times)
             source = source if options.share == 1 else thinned(source, options.share)
+            source = capped(source, options.most)
             write(sources.Source(**(asdict(source) | {"name": f"en_{name}"})), options.out)
     for path in sorted(options.pairs.glob("*.jsonl.gz")) if options.pairs else ():
         if not (options.out / path.name.replace(".jsonl", ".json")).exists():
             write(pool(path), options.out)
+    for path in sorted(options.passages.glob("*.jsonl.gz")) if options.passages else ():
+        if not (options.out / f"text_{path.name.replace('.jsonl', '.json')}").exists():
+            write(capped(passages(path), options.most // 2), options.out)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def words_of(identifier: str) -> str:
     return re.sub(r"[_\W]+", " ", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", identifier)).lower().strip()
 
 
-def functions(folder: Path, rng: random.Random) -> list[Row]:
+def functions(folder: Path, rng: random.Random, times: int) -> list[Row]:
     """Docstring -> function, from the standard library and every installed package.
 
     The docstring stays inside half of the functions, as it does in code that people search.
@@ -105,7 +105,7 @@ def functions(folder: Path, rng: random.Random) -> list[Row]:
     rng.shuffle(files)
     rows: list[Row] = []
     for file in files:
-        if len(rows) >= 6000:
+        if len(rows) >= 6000 * times:
             break
         try:
             source = file.read_text(encoding="utf-8")
@@ -134,7 +134,7 @@ def functions(folder: Path, rng: random.Random) -> list[Row]:
     return rows
 
 
-def operations(folder: Path, rng: random.Random) -> list[Row]:
+def operations(folder: Path, rng: random.Random, times: int) -> list[Row]:
     """Cloud operations -> function schema, from the service models that botocore carries, in two common JSON forms.
 
     Query and description say the same sentence, so most schemas lose it: names and parameters must then do.
@@ -146,7 +146,7 @@ def operations(folder: Path, rng: random.Random) -> list[Row]:
         opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
         with opened as lines:
             model = json.load(lines)
-        for name in rng.sample(sorted(model["operations"]), min(10, len(model["operations"]))):
+        for name in rng.sample(sorted(model["operations"]), min(10 * times, len(model["operations"]))):
             operation = model["operations"][name]
             text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", operation.get("documentation", ""))).strip()
             said = first_sentence(text)
@@ -181,13 +181,13 @@ def operations(folder: Path, rng: random.Random) -> list[Row]:
     return rows
 
 
-def tools(folder: Path, rng: random.Random) -> list[Row]:
+def tools(folder: Path, rng: random.Random, times: int) -> list[Row]:
     """MetaTool's queries, and joined queries that need two or three tools, for which every one of them is right."""
     single = [
         Row(row.query, [f"{json.loads(text)['name']} {text}" for text in row.positives], [])
         for row in rows_of(folder, "metatool")
     ]
-    return single + joined(single, 4000, rng)
+    return single + joined(single, 4000 * times, rng)
 
 
 def joined(single: list[Row], count: int, rng: random.Random) -> list[Row]:
@@ -201,7 +201,7 @@ def joined(single: list[Row], count: int, rng: random.Random) -> list[Row]:
     return rows
 
 
-def titles(folder: Path, rng: random.Random) -> list[Row]:
+def titles(folder: Path, rng: random.Random, times: int) -> list[Row]:
     """Claims: the first sentence of a passage finds the rest of it."""
     rows = []
     for name in ("scitldr", "medquad", "covid_qa", "awsdocs_titles"):
@@ -213,7 +213,7 @@ def titles(folder: Path, rng: random.Random) -> list[Row]:
     return rows
 
 
-def halves(folder: Path, rng: random.Random) -> list[Row]:
+def halves(folder: Path, rng: random.Random, times: int) -> list[Row]:
     """Long requests: the first half of a passage finds the second."""
     rows = []
     for name in ("scitldr", "medquad", "covid_qa", "awsdocs_titles", "docs_questions_en", "fairytaleqa"):
@@ -231,11 +231,15 @@ def halves(folder: Path, rng: random.Random) -> list[Row]:
     return rows
 
 
-MADE: dict[str, tuple[Callable[[Path, random.Random], list[Row]], int, int]] = {
+MADE: dict[str, tuple[Callable[[Path, random.Random, int], list[Row]], int, int]] = {
     "metatool": (tools, 2200, 400),
     "functions": (functions, 4000, 4400),
     "operations": (operations, 2500, 3400),
-    "operations_joined": (lambda folder, rng: joined(operations(folder, rng), 800, rng), 500, 1400),
+    "operations_joined": (
+        lambda folder, rng, times: joined(operations(folder, rng, times), 800 * times, rng),
+        500,
+        1400,
+    ),
     "first_sentences": (titles, 1800, 2400),
     "halves": (halves, 2400, 3000),
 }
@@ -264,14 +268,12 @@ def build(name: str, rows: list[Row], queries: int, documents: int, rng: random.
     return Source(name, texts, list(numbers), positives, given)
 
 
-def load(folder: Path, name: str) -> Source:
-    """One source by name, always the same for the same input files."""
+def load(folder: Path, name: str, times: int = 1) -> Source:
+    """One source by name, always the same for the same input files; `times` as large as its caps let it be."""
     rng = random.Random(name)
-    if name in MADE:
-        make, queries, documents = MADE[name]
-        return build(name, make(folder, rng), queries, documents, rng)
-    queries, documents = FILES[name]
-    return build(name, rows_of(folder, name), queries, documents, rng)
+    make, queries, documents = MADE.get(name) or (None, *FILES[name])
+    rows = make(folder, rng, times) if make else rows_of(folder, name)
+    return build(name, rows, times * queries, times * documents, rng)
 
 
 NAMES = sorted({*FILES, *MADE})

@@ -38,16 +38,20 @@ LABELS, LOGITS = 0.3, 0.02  # weights beside the list's divergence from the teac
 REPORT_STEPS = 50
 
 
-def student_scores(model: nn.Module, lists: Lists) -> Tensor:
-    """Logits, [lists, documents], of pairs as BERT frames them: without the document's own first token."""
+def student_scores(model: nn.Module, lists: Lists, fast: bool = False) -> Tensor:
+    """Logits, [lists, documents], of pairs as BERT frames them: without the document's own first token.
+
+    fast: compute in bfloat16.
+    """
     batch = lists.batch
     tokens, starts = batch.tokens.numpy(), batch.first.tolist()
     filled = []
     for start, length, split in zip(starts, batch.lengths, batch.splits, strict=True):
         pair = tokens[start : start + length]
         filled.append(Filled(tokens=np.delete(pair, split).astype(np.int32), split=split))
-    scores: Tensor = model(pack(filled))
-    return scores.view(lists.label.shape)
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        scores: Tensor = model(pack(filled))
+    return scores.float().view(lists.label.shape)
 
 
 @torch.inference_mode()
@@ -74,6 +78,9 @@ def main() -> None:
     parser.add_argument("--candidates", type=Path, required=True, help="folder that ../dual/choose.py wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for state.pt and the model")
     parser.add_argument("--pairs", type=int, required=True, help="pairs to train on; the schedule ends with them")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="bfloat16 is faster where the CPU has AMX"
+    )
     parser.add_argument("--seed", type=int, default=5)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -102,7 +109,7 @@ def main() -> None:
         lists = sample(pools, weights, rng)
         with torch.no_grad():
             wanted = scores_of(teacher, lists)
-        scores = student_scores(model, lists)
+        scores = student_scores(model, lists, options.dtype == "bfloat16")
         parts = {
             "teacher": kl_div(log_softmax(scores, 1), softmax(wanted, 1), reduction="batchmean"),
             "labels": LABELS * listwise(scores, lists.label),
