@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class Progress:
     def __str__(self) -> str:
         return f"step {self.step} {self.pairs / self.spent:.1f} pairs/s"
 
-    def due(self, pairs: int) -> bool:
+    def due(self, pairs: float = math.inf) -> bool:
         """Whether to write it now: some time has gone by, or so many pairs are done."""
         return self.spent - self.saved > SAVE_SECONDS or self.pairs >= pairs
 

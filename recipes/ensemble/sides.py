@@ -1,7 +1,6 @@
 """Teach the layers of each side what several bi-encoders together make of text, and the cross layers labels too.
 
-    python sides.py --model work/start --library work/library.pt --out work/run \
-        --minutes 4 --device cuda
+    python sides.py --model work/run/model --library work/library.pt --out work/sides --minutes 3.6 --device cuda
 
 The teachers' sum of cosines, over a query's candidates and all other documents of a step, is what the student's cosine
 and its late interaction learn: no labels, so that every text teaches. Sentences that several bi-encoders agree on are
@@ -175,7 +174,7 @@ def late_interaction(units: Tensor, alone: Packed, lists: int, group: int, table
 
 
 def losses(judged: Judged, library: Library, step: Step, scales: Tensor, whole: Tensor) -> dict[str, Tensor]:
-    """The parts of the loss, weighted. whole: what each teacher and the words count in the logit that is taught."""
+    """The parts of the loss, weighted. whole: what the teachers' sum and the words count in the logit taught."""
     device = library.tokens.device
     queries = torch.from_numpy(step.queries).to(device)
     documents = torch.from_numpy(step.documents).to(device)
@@ -277,11 +276,9 @@ class Learner(nn.Module):
 def optimizer_of(learner: Learner) -> torch.optim.AdamW:
     model = learner.model.requires_grad_(False)
     cross = [*model.blocks[model.layers :], model.marks, model.head.cross]
+    sides = [*model.blocks[: model.layers], model.head.late]
     groups = []
-    for modules, rate in (
-        ([*model.blocks[: model.layers], model.head.late], RATE),
-        (cross, CROSS_RATE),
-    ):
+    for modules, rate in ((sides, RATE), (cross, CROSS_RATE)):
         parameters = [parameter.requires_grad_(True) for module in modules for parameter in module.parameters()]
         groups.append({"params": parameters, "rate": rate})
     groups.append({"params": [learner.scales], "rate": SCALE_RATE, "weight_decay": 0.0})
@@ -336,7 +333,7 @@ def main() -> None:
             reported = progress.spent
             terms = " ".join(f"{name} {value:.3f}" for name, value in running.items())
             print(f"{progress} {done:.3f} | {terms} | scales {learner.scales.exp().tolist()}", flush=True)
-        if progress.due(10**12):
+        if progress.due():
             progress.save(learner, optimizer)
     progress.save(learner, optimizer)
     print(held_out(model, library, whole), flush=True)

@@ -1,6 +1,6 @@
 """Teach tiny-en what mini-en and several bi-encoders make of lists, and labels.
 
-    python tiny.py --student FOLDER --model work/run/model --library work/library.pt --out work/tiny \
+    python tiny.py --student FOLDER --model work/sides/model --library work/library.pt --out work/tiny \
         --minutes 3 --device cuda
 
 The teacher of a list is the mean of two logits: mini-en's, and the bi-encoders' sum with words. Documents are cut so
@@ -170,7 +170,7 @@ def main() -> None:
             reported = progress.spent
             terms = " ".join(f"{name} {value:.3f}" for name, value in running.items())
             print(f"{progress} {done:.3f} | {terms}", flush=True)
-        if progress.due(10**12):
+        if progress.due():
             progress.save(model, optimizer)
     progress.save(model, optimizer)
     print(held_out(model, teacher, library), flush=True)
