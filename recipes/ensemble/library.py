@@ -11,31 +11,33 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "dual"))
+from blend import listwise
 from lists import HELD_OUT
+from measures import ndcg
 from states import framed
 from texts import names, read
 
 from crossrank.batch import Packed
 from crossrank.checkpoint import Checkpoint, read_checkpoint
+from crossrank.models.dual import LENGTH_SHARE, SATURATION
 
 MOST = 128, 224  # tokens that are kept of a query, of a document
 # Candidates: answers, the best of the teachers, of BM25, of the teachers' first DEEPEST, of all.
 ANSWERS, DENSE, LEXICAL, DEEPER, CHANCE = 4, 8, 7, 3, 2
 COLUMNS = ANSWERS + DENSE + LEXICAL + DEEPER + CHANCE
 DEEPEST = 64
-SATURATION, LENGTH_SHARE = 0.9, 0.4  # BM25's
 AT_ONCE = 256  # queries
 FITTED = 500  # lists of a source, to which counts are fitted
+JUDGED = 40  # of the lists of a source that are kept from training
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,7 @@ class Library:
 
 
 def bounds_of(lengths: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.cumsum([0, *lengths]).astype(np.int32)).to(device)
+    return torch.from_numpy(np.concatenate([[0], lengths]).cumsum().astype(np.int32)).to(device)
 
 
 def runs(starts: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,6 +128,21 @@ def runs(starts: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
     total = int(bounds[-1])
     positions = torch.arange(total, device=bounds.device) - bounds[:-1].repeat_interleave(lengths, output_size=total)
     return starts.repeat_interleave(lengths, output_size=total) + positions, positions
+
+
+def paired(tokens: Tensor, lengths: np.ndarray, splits: np.ndarray) -> Packed:
+    """Tokens of pairs, one after another, as a batch; the second side of each begins at its split."""
+    bounds = bounds_of(lengths, tokens.device)
+    _, positions = runs(bounds[:-1].long(), bounds)
+    split = torch.from_numpy(splits).to(tokens.device).repeat_interleave(bounds.diff().long(), output_size=len(tokens))
+    return Packed(
+        tokens=tokens,
+        positions=positions,
+        types=(positions >= split).long(),
+        bounds=bounds,
+        lengths=tuple(lengths.tolist()),
+        splits=tuple(splits.tolist()),
+    )
 
 
 def bm25(documents: Sequence[np.ndarray], pieces: int, device: torch.device) -> Tensor:
@@ -179,13 +196,10 @@ def fitted(opinions: list[Tensor], label: list[Tensor], prior: Tensor, steps: in
     """What each opinion counts by the labels of all sources alike; `opinions` are [queries, columns, opinions] each."""
     shift = torch.zeros_like(prior, requires_grad=True)
     optimizer = torch.optim.Adam([shift], lr=0.05)
-    targets = [each.float() / each.sum(1, keepdim=True).clamp(min=1) for each in label]
     with torch.enable_grad():
         for _ in range(steps):
             counts = prior * shift.exp()
-            losses = [
-                -(t * log_softmax((o * counts).sum(2), 1)).sum(1).mean() for o, t in zip(opinions, targets, strict=True)
-            ]
+            losses = [listwise((o * counts).sum(2), answers) for o, answers in zip(opinions, label, strict=True)]
             optimizer.zero_grad()
             (torch.stack(losses).mean() + 2e-3 * shift.square().sum()).backward()
             optimizer.step()
@@ -256,6 +270,23 @@ def taught(library: Library, most: int) -> list[np.ndarray]:
     """Queries of each source whose labels may be learned from, at most so many."""
     shelves = [shelf for shelf in library.shelves if shelf.labelled and not shelf.unseen]
     return [np.arange(shelf.first + shelf.held_out, shelf.documents)[:most] for shelf in shelves]
+
+
+def kept_back(library: Library) -> Iterator[tuple[Shelf, np.ndarray]]:
+    """Each labelled source, and queries of it that training does not see."""
+    for shelf in library.shelves:
+        numbers = np.arange(shelf.first, shelf.first + min(JUDGED, shelf.held_out))
+        numbers = numbers[library.label[numbers].any(1)]
+        if len(numbers):
+            yield shelf, numbers
+
+
+def ndcgs(library: Library, numbers: np.ndarray, ways: list[Tensor]) -> np.ndarray:
+    """Mean nDCG@10 of each way to score all candidates of these queries, [queries, columns] each."""
+    shown, label = library.shown[numbers], library.label[numbers]
+    kept = [way.float().cpu().numpy() for way in ways]
+    values = [[ndcg(way[i][shown[i]], label[i][shown[i]]) for way in kept] for i in range(len(numbers))]
+    return np.mean(values, axis=0)
 
 
 def near(library: Library, queries: np.ndarray, documents: np.ndarray) -> Tensor:

@@ -28,8 +28,20 @@ from torch.nn.functional import kl_div, log_softmax, normalize, softmax, softplu
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "dual"))
 from blend import shift_of
-from library import COLUMNS, Library, bounds_of, fitted, load, near, runs, taught
-from measures import ndcg
+from course import train
+from library import (
+    COLUMNS,
+    Library,
+    bounds_of,
+    fitted,
+    kept_back,
+    load,
+    ndcgs,
+    near,
+    paired,
+    runs,
+    taught,
+)
 from progress import Progress
 
 from crossrank.batch import Packed
@@ -39,12 +51,9 @@ from crossrank.train.saving import write_model
 
 GROUP = 8  # documents of a query in a step
 RATE, CROSS_RATE, SCALE_RATE = 1.5e-4, 2e-4, 2e-3
-WARM_UP, DECAY = 0.04, 0.7  # parts of the run, its first and its last
 LENGTHS, ODDS = (96, 160, 224), (0.4, 0.35, 0.25)  # tokens that documents of a step are cut to, and how often
 BONUS = 3.0  # logits that the teacher adds for a label
 LATE, LABELS = 0.5, 0.3  # weights of losses
-REPORT_SECONDS = 15
-JUDGED = 40  # of the lists of a source that are kept from training
 BLENDED = 100  # lists of a source, to which the teacher's counts are fitted
 SETTLED = 40  # steps' worth of lists, to which the bias is
 AT_ONCE = 32  # lists judged at a time
@@ -111,17 +120,7 @@ def pairs_of(alone: Packed, lists: int, group: int) -> tuple[Tensor, Packed]:
     segments = lengths[order]
     places, _ = runs(alone.bounds[torch.from_numpy(order).to(device)].long(), bounds_of(segments, device))
     pairs = segments.reshape(-1, 2)
-    bounds = bounds_of(pairs.sum(1), device)
-    _, positions = runs(bounds[:-1].long(), bounds)
-    split = torch.from_numpy(pairs[:, 0]).to(device).repeat_interleave(bounds.diff().long(), output_size=len(places))
-    return places, Packed(
-        tokens=alone.tokens[places],
-        positions=positions,
-        types=(positions >= split).long(),
-        bounds=bounds,
-        lengths=tuple(pairs.sum(1).tolist()),
-        splits=tuple(pairs[:, 0].tolist()),
-    )
+    return places, paired(alone.tokens[places], pairs.sum(1), pairs[:, 0])
 
 
 def padded(states: Tensor, bounds: Tensor, lengths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -131,7 +130,7 @@ def padded(states: Tensor, bounds: Tensor, lengths: tuple[int, ...]) -> tuple[Te
     return states[places], there
 
 
-def judge(model: Dual, library: Library, step: Step, *, cross: bool) -> Judged:
+def judge(model: Dual, library: Library, step: Step) -> Judged:
     """Run the student over a step; every text is encoded once, however many pairs it is in."""
     lists, group = step.documents.shape
     alone = library.packed(np.concatenate([step.queries, step.documents.reshape(-1)]), step.most)
@@ -150,14 +149,12 @@ def judge(model: Dual, library: Library, step: Step, *, cross: bool) -> Judged:
     with torch.no_grad():  # labels teach the cross layers alone
         counts = softplus(head.mix(torch.cat([asked, total.log1p()], 1)))
         matching = (opinions * counts[:, None]).sum(2)
-    added = torch.zeros_like(matching)
-    if cross:
-        with torch.autocast(device.type, torch.bfloat16):
-            x = below.detach()[places] + model.marks(pairs.types + 2 * found.met).bfloat16()
-            for block in model.blocks[model.layers : -1]:
-                x = block(x, pairs)
-            first = model.blocks[-1].first(x, pairs)
-        added = (head.cross(first.float()) - head.cross.out.bias).view(lists, group)
+    with torch.autocast(device.type, torch.bfloat16):
+        x = below.detach()[places] + model.marks(pairs.types + 2 * found.met).bfloat16()
+        for block in model.blocks[model.layers : -1]:
+            x = block(x, pairs)
+        first = model.blocks[-1].first(x, pairs)
+    added = (head.cross(first.float()) - head.cross.out.bias).view(lists, group)
     return Judged(asked, answered, opinions, matching, added)
 
 
@@ -206,7 +203,7 @@ def lists(model: Dual, library: Library, numbers: np.ndarray) -> tuple[Tensor, .
         queries = numbers[begin : begin + AT_ONCE]
         columns = np.tile(np.arange(COLUMNS), (len(queries), 1))
         step = step_of(library, queries, columns, max(LENGTHS))
-        judged = judge(model, library, step, cross=True)
+        judged = judge(model, library, step)
         found.append((judged.opinions, judged.matching, judged.cross))
     return tuple(torch.cat(each) for each in zip(*found, strict=True))
 
@@ -218,19 +215,12 @@ def held_out(model: Dual, library: Library, whole: Tensor) -> str:
     """
     rows: dict[bool, list[np.ndarray]] = defaultdict(list)
     lines = []
-    for shelf in library.shelves:
-        numbers = np.arange(shelf.first, shelf.first + min(JUDGED, shelf.held_out))
-        numbers = numbers[library.label[numbers].any(1)]
-        if not shelf.labelled or not len(numbers):
-            continue
+    for shelf, numbers in kept_back(library):
         opinions, matching, cross = lists(model, library, numbers)
         dense = near(library, numbers, library.columns[numbers])
         blend = dense * whole[0] + opinions[:, :, 1] * whole[1]
         ways = [dense, blend, opinions[:, :, 0], opinions[:, :, 2], matching, matching + cross / 2, matching + cross]
-        shown, label = library.shown[numbers], library.label[numbers]
-        kept = [way.float().cpu().numpy() for way in ways]
-        values = [[ndcg(way[i][shown[i]], label[i][shown[i]]) for way in kept] for i in range(len(numbers))]
-        rows[shelf.unseen].append(np.mean(values, axis=0))
+        rows[shelf.unseen].append(ndcgs(library, numbers, ways))
         told = " ".join(f"{value:.3f}" for value in rows[shelf.unseen][-1])
         lines.append(f"  {'unseen ' if shelf.unseen else ''}{shelf.name:28s} {told}")
     for unseen, found in rows.items():
@@ -257,7 +247,7 @@ def settle(model: Dual, library: Library, share: float, rng: np.random.Generator
     scores, labels = [], []
     for _ in range(SETTLED):
         step = sample(library, odds / odds.sum(), AT_ONCE, rng)
-        judged = judge(model, library, step, cross=True)
+        judged = judge(model, library, step)
         scores.append((judged.matching + share * judged.cross)[step.shown].cpu())
         labels.append(step.label[step.shown].cpu())
     model.head.cross.out.weight.mul_(share)
@@ -313,29 +303,13 @@ def main() -> None:
     progress = Progress(options.out / "state.pt")
     if progress.resume(learner, optimizer):
         rng = np.random.default_rng(progress.step)
-    running = defaultdict[str, float](float)
-    reported = 0.0
-    while progress.spent < 60 * options.minutes:
-        begin = time.perf_counter()
-        done = progress.spent / (60 * options.minutes)
-        for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * min(1.0, done / WARM_UP + 0.02, (1 - done) / DECAY + 0.01)
-        step = sample(library, odds, options.queries, rng)
-        parts = losses(judge(model, library, step, cross=True), library, step, learner.scales.exp(), whole)
-        torch.stack(list(parts.values())).sum().backward()
-        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        for name, value in parts.items():
-            running[name] += (value.item() - running[name]) / min(progress.step + 1, 50)
-        progress.add(step.documents.size, time.perf_counter() - begin)
-        if progress.spent - reported > REPORT_SECONDS:
-            reported = progress.spent
-            terms = " ".join(f"{name} {value:.3f}" for name, value in running.items())
-            print(f"{progress} {done:.3f} | {terms} | scales {learner.scales.exp().tolist()}", flush=True)
-        if progress.due():
-            progress.save(learner, optimizer)
-    progress.save(learner, optimizer)
+
+    def step() -> tuple[dict[str, Tensor], int]:
+        drawn = sample(library, odds, options.queries, rng)
+        parts = losses(judge(model, library, drawn), library, drawn, learner.scales.exp(), whole)
+        return parts, drawn.documents.size
+
+    train(learner, optimizer, progress, options.minutes, step)
     print(held_out(model, library, whole), flush=True)
     settle(model, library, options.share, rng)
     print(held_out(model, library, whole), flush=True)

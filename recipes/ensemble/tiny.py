@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "dual"))
-from library import COLUMNS, Library, bounds_of, load, near, runs
-from measures import ndcg
+from course import train
+from library import COLUMNS, Library, bounds_of, kept_back, load, ndcgs, near, paired, runs
 from progress import Progress
-from sides import BONUS, Step, judge, lists, odds_of, sample, step_of, whole_of
+from sides import BONUS, LENGTHS, Step, judge, lists, odds_of, sample, step_of, whole_of
 
 from crossrank.batch import Packed
 from crossrank.checkpoint import read_checkpoint
@@ -33,11 +32,8 @@ from crossrank.models.dual import Dual
 from crossrank.train.saving import write_model
 
 RATE = 3e-4
-WARM_UP, DECAY = 0.04, 0.7  # parts of the run, its first and its last
 LABELS, LOGITS = 0.3, 0.02  # weights beside the list's divergence from the teacher
 STRIDE = 8  # tokens
-REPORT_SECONDS = 15
-JUDGED = 40  # of the lists of a source that are kept from training
 
 
 def pairs_of(library: Library, step: Step) -> tuple[Packed, Tensor]:
@@ -55,19 +51,8 @@ def pairs_of(library: Library, step: Step) -> tuple[Packed, Tensor]:
     starts = np.stack([library.offsets[queries], library.offsets[documents] + 1], 1).reshape(-1)
     segments = np.stack([splits, lengths - splits], 1).reshape(-1)
     places, _ = runs(torch.from_numpy(starts).to(device), bounds_of(segments, device))
-    bounds = bounds_of(lengths, device)
-    _, positions = runs(bounds[:-1].long(), bounds)
-    tokens = library.tokens[places]
-    tokens[bounds[1:].long() - 1] = library.closing
-    split = torch.from_numpy(splits).to(device).repeat_interleave(bounds.diff().long(), output_size=len(places))
-    batch = Packed(
-        tokens=tokens,
-        positions=positions,
-        types=(positions >= split).long(),
-        bounds=bounds,
-        lengths=tuple(lengths.tolist()),
-        splits=tuple(splits.tolist()),
-    )
+    batch = paired(library.tokens[places], lengths, splits)
+    batch.tokens[batch.last.long()] = library.closing
     return batch, torch.from_numpy(np.argsort(order)).to(device)
 
 
@@ -82,7 +67,7 @@ def scores_of(model: nn.Module, library: Library, step: Step) -> Tensor:
 @torch.no_grad()
 def wanted(teacher: Dual, library: Library, step: Step, whole: Tensor) -> Tensor:
     """The teacher's logits: the words' share of them is the same in both."""
-    judged = judge(teacher, library, step, cross=True)
+    judged = judge(teacher, library, step)
     dense = near(library, step.queries, step.documents)
     blend = dense * whole[0] + judged.opinions[:, :, 1] * whole[1]
     own = judged.matching + judged.cross + teacher.head.cross.out.bias
@@ -90,21 +75,28 @@ def wanted(teacher: Dual, library: Library, step: Step, whole: Tensor) -> Tensor
     return (own + blend - blend.mean(1, keepdim=True) + own.mean(1, keepdim=True)) / 2
 
 
+def losses(scores: Tensor, taught: Tensor, step: Step) -> dict[str, Tensor]:
+    """The parts of the loss, weighted, of logits beside the teacher's, [lists, documents] both."""
+    hidden, label = ~step.shown, step.label.float()
+    target = softmax((taught + BONUS * label).masked_fill(hidden, -1e4), 1)
+    answers = label / label.sum(1, keepdim=True).clamp(min=1)
+    listed = log_softmax(scores.masked_fill(hidden, -1e4), 1)
+    return {
+        "teacher": kl_div(listed, target, reduction="batchmean"),
+        "labels": LABELS * -(answers * listed.clamp(min=-50)).sum(1).mean(),
+        "logits": LOGITS * mse_loss(scores, taught.clamp(-12, 12)),
+    }
+
+
 @torch.inference_mode()
 def held_out(model: nn.Module, teacher: Dual, library: Library) -> str:
     """Mean nDCG@10 on lists kept from training, of the student and of mini-en."""
     rows: dict[bool, list[np.ndarray]] = defaultdict(list)
-    for shelf in library.shelves:
-        numbers = np.arange(shelf.first, shelf.first + min(JUDGED, shelf.held_out))
-        numbers = numbers[library.label[numbers].any(1)]
-        if not shelf.labelled or not len(numbers):
-            continue
-        step = step_of(library, numbers, np.tile(np.arange(COLUMNS), (len(numbers), 1)), 224)
+    for shelf, numbers in kept_back(library):
+        step = step_of(library, numbers, np.tile(np.arange(COLUMNS), (len(numbers), 1)), max(LENGTHS))
         _, matching, cross = lists(teacher, library, numbers)
-        ways = [way.float().cpu().numpy() for way in (scores_of(model, library, step), matching + cross)]
-        shown, label = library.shown[numbers], library.label[numbers]
-        values = [[ndcg(way[i][shown[i]], label[i][shown[i]]) for way in ways] for i in range(len(numbers))]
-        rows[shelf.unseen].append(np.mean(values, axis=0))
+        ways = [scores_of(model, library, step), matching + cross]
+        rows[shelf.unseen].append(ndcgs(library, numbers, ways))
     means = {unseen: " ".join(f"{value:.4f}" for value in np.mean(found, axis=0)) for unseen, found in rows.items()}
     return "; ".join(
         f"{'not seen' if unseen else 'held out'}: tiny-en, mini-en {told}" for unseen, told in means.items()
@@ -135,44 +127,22 @@ def main() -> None:
     model = checkpoint.model.float().to(device)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("embeddings.words" not in name)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, weight_decay=0.01)
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW([{"params": learned, "rate": RATE}], lr=RATE, weight_decay=0.01)
     progress = Progress(options.out / "state.pt")
     if progress.resume(model, optimizer):
         rng = np.random.default_rng(progress.step)
     else:
         print(held_out(model, teacher, library), flush=True)
-    odds, running, reported = odds_of(library), defaultdict[str, float](float), 0.0
-    while progress.spent < 60 * options.minutes:
-        begin = time.perf_counter()
-        done = progress.spent / (60 * options.minutes)
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, done / WARM_UP + 0.02, (1 - done) / DECAY + 0.01)
-        step = sample(library, odds, options.queries, rng)
-        taught = wanted(teacher, library, step, whole)
-        scores = scores_of(model, library, step)
-        hidden, label = ~step.shown, step.label.float()
-        target = softmax((taught + BONUS * label).masked_fill(hidden, -1e4), 1)
-        answers = label / label.sum(1, keepdim=True).clamp(min=1)
-        listed = log_softmax(scores.masked_fill(hidden, -1e4), 1)
-        parts = {
-            "teacher": kl_div(listed, target, reduction="batchmean"),
-            "labels": LABELS * -(answers * listed.clamp(min=-50)).sum(1).mean(),
-            "logits": LOGITS * mse_loss(scores, taught.clamp(-12, 12)),
-        }
-        torch.stack(list(parts.values())).sum().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        for name, value in parts.items():
-            running[name] += (value.item() - running[name]) / min(progress.step + 1, 50)
-        progress.add(step.documents.size, time.perf_counter() - begin)
-        if progress.spent - reported > REPORT_SECONDS:
-            reported = progress.spent
-            terms = " ".join(f"{name} {value:.3f}" for name, value in running.items())
-            print(f"{progress} {done:.3f} | {terms}", flush=True)
-        if progress.due():
-            progress.save(model, optimizer)
-    progress.save(model, optimizer)
+    odds = odds_of(library)
+
+    def step() -> tuple[dict[str, Tensor], int]:
+        drawn = sample(library, odds, options.queries, rng)
+        return losses(
+            scores_of(model, library, drawn), wanted(teacher, library, drawn, whole), drawn
+        ), drawn.label.numel()
+
+    train(model, optimizer, progress, options.minutes, step)
     print(held_out(model, teacher, library), flush=True)
     write_model(checkpoint, model.state_dict(), options.out / "model", dtype="float16")
 

@@ -56,9 +56,9 @@ def prepared(recipe, english_base, english_data, tmp_path_factory):
 @pytest.fixture
 def short(recipe, monkeypatch):
     """Counts are fitted to, and models judged on, a few lists."""
-    for name, lists in (("BLENDED", 4), ("SETTLED", 1), ("JUDGED", 2)):
+    for name, lists in (("BLENDED", 4), ("SETTLED", 1)):
         monkeypatch.setattr(recipe("sides"), name, lists)
-    monkeypatch.setattr(recipe("tiny"), "JUDGED", 2)
+    monkeypatch.setattr(recipe("library"), "JUDGED", 2)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_opinions_of_a_step_are_the_engines_own(recipe, library):
     queries = np.array([shelf.first + 7 for shelf in library.shelves])
     step = sides.step_of(library, queries, np.tile(np.arange(6), (len(queries), 1)), most=11)
     with torch.inference_mode():
-        judged = sides.judge(model, library, step, cross=True)
+        judged = sides.judge(model, library, step)
         alone = library.packed(np.concatenate([queries, step.documents.reshape(-1)]), 11)
         rows = np.split(alone.tokens.numpy().astype(np.int32), np.cumsum(alone.lengths)[:-1])
         pairs = [
