@@ -77,7 +77,8 @@ def prepare(
 
 def arguments(recipe: Recipe, stage: Stage, checkpoints: Path, *, cpu: bool) -> CrossEncoderTrainingArguments:
     """The trainer's arguments. A batch is shared out among processes, so that their number does not change training."""
-    processes = PartialState(cpu=cpu).num_processes
+    state = PartialState(cpu=cpu)
+    processes = state.num_processes
     each, rest = divmod(stage.batch, processes * stage.accumulate)
     if rest or not each:
         raise InputError(
@@ -102,7 +103,7 @@ def arguments(recipe: Recipe, stage: Stage, checkpoints: Path, *, cpu: bool) -> 
         save_total_limit=2,
         batch_sampler=InOrder,
         seed=recipe.seed,
-        use_cpu=cpu,
+        use_cpu=state.device.type == "cpu",  # bfloat16 is refused unless a CPU is asked for by name
         report_to=list(recipe.log_to) or "none",
         disable_tqdm=True,
         ddp_find_unused_parameters=False,

@@ -48,10 +48,10 @@ def weights(folder):
     return load_file(folder / "model.safetensors")
 
 
-def child(folder, *arguments, launcher=("-m", "crossrank")):
+def child(folder, *arguments, launcher=("-m", "crossrank"), where=("--cpu",)):
     # As many threads as here: on some processors they decide in which order a sum is taken, and so its last bit.
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, *launcher, "train", str(folder / "recipe.toml"), "--cpu", *arguments]
+    command = [sys.executable, *launcher, "train", str(folder / "recipe.toml"), *where, *arguments]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -200,3 +200,12 @@ def test_a_batch_in_parts_with_recomputed_activations_is_saved_in_half_precision
     plain, _ = run(tmp_path, into="plain")
     assert scores["labels"]["dev"] == pytest.approx(plain["labels"]["dev"], abs=0.01)
     assert Reranker.load(tmp_path / "parts", device="cpu").checkpoint.stored == ("float16",)
+
+
+def test_without_a_gpu_bfloat16_trains_on_the_cpu_unasked(tmp_path):
+    write_world(tmp_path)
+    changes = ("--set=precision=bfloat16", "--set=labels.steps=4")
+    process = child(tmp_path, "--into", str(tmp_path / "half"), *changes, where=())
+    said = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == 0, said
+    assert (tmp_path / "half" / "model.safetensors").is_file()
