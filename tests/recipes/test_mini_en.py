@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
 from crossrank import Reranker
 from crossrank.checkpoint import read_checkpoint
 from crossrank.hub import find
-from tests.recipes.running import modules_of, run
+from crossrank.train.recipe import read_recipe
+from crossrank.train.stages import Run, train
+from tests.recipes.running import RECIPES, modules_of, run
 
 RECIPE = "dual"
 
@@ -122,3 +131,24 @@ def test_pairs_reach_tiny_en_in_its_own_frame(recipe, prepared):
         scores = imported("again").student_scores(student.scorer.model, sampled)[0]
     pairs = [(source.queries[3], source.documents[number]) for number in pools[0].documents[3, :2]]
     np.testing.assert_allclose(scores.numpy(), student.score(pairs, raw=True), atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_recipe_for_crossrank_train_makes_a_model_of_what_was_mined(prepared, english_base, english_data, tmp_path):
+    scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    encoder = tmp_path / "encoder"
+    SentenceTransformer(modules=[Transformer(str(english_base)), Pooling(384)], device="cpu").save(str(encoder))
+    mine = ["sh", RECIPES / "mini-en" / "mine.sh", english_data, encoder, tmp_path / "mined", "90", "tldr"]
+    subprocess.run(mine, env={**os.environ, "PATH": scripts}, check=True, timeout=100)
+    settings = ["base=start", "data=mined", "labels.steps=2", "labels.batch=2", "settle.steps=2", "settle.batch=2"]
+    recipe = read_recipe(RECIPES / "mini-en.toml", settings)
+    shutil.copytree(prepared / "start", tmp_path / "start")
+    mined = tmp_path / "mined"
+    few = (mined / "dev" / "tldr.jsonl").read_text().splitlines(keepends=True)[:6]
+    for dev in recipe.dev:
+        (mined / dev.path).write_text("".join(few))
+    for path in {source.path for stage in recipe.stage for source in stage.source}:
+        shutil.copyfile(mined / "train" / "tldr.jsonl.gz", mined / path)
+    scores = train(Run(recipe, tmp_path, tmp_path / "out", ("crossrank", "train"), True), say=[].append)
+    assert list(scores)[1:] == ["labels", "settle"]
+    assert Reranker.load(tmp_path / "out", device="cpu").checkpoint.stored == ("float16",)
