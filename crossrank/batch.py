@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int, Int32
 from torch import Tensor
 
-__all__ = ["Filled", "Packed", "pack", "plan", "sides"]
+__all__ = ["Filled", "Packed", "distinct", "pack", "plan", "sides"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,3 +102,31 @@ def sides(batch: Packed) -> Packed:
         lengths=tuple(lengths),
         splits=tuple(lengths),
     )
+
+
+def distinct(batch: Packed) -> tuple[Packed, Int[Tensor, " tokens"]]:
+    """Equal sequences of a batch once, in the order they first come in, and where each token of the batch lies there.
+
+    The tokens are looked at on the host: of a batch on a GPU this would wait for all that is queued there.
+    """
+    tokens, lengths = batch.tokens.numpy(), np.array(batch.lengths)
+    starts = np.cumsum(lengths) - lengths
+    numbers: dict[bytes, int] = {}
+    found = [
+        numbers.setdefault(tokens[start : start + length].tobytes(), len(numbers))
+        for start, length in zip(starts, lengths, strict=True)
+    ]
+    which, kept = np.array(found), np.unique(found, return_index=True)[1]
+    few = lengths[kept]
+    bounds = np.zeros(len(kept) + 1, dtype=np.int32)
+    np.cumsum(few, out=bounds[1:])
+    rows = torch.from_numpy(np.arange(bounds[-1]) + np.repeat(starts[kept] - bounds[:-1], few))
+    once = Packed(
+        tokens=batch.tokens[rows],
+        positions=batch.positions[rows],
+        types=batch.types[rows],
+        bounds=torch.from_numpy(bounds),
+        lengths=tuple(few.tolist()),
+        splits=tuple(batch.splits[i] for i in kept),
+    )
+    return once, torch.from_numpy(np.arange(len(tokens)) + np.repeat(bounds[which] - starts, lengths))

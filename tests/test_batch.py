@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from crossrank.batch import Filled, pack, plan
+from crossrank.batch import Filled, distinct, pack, plan, sides
 
 
 def filled(length: int, split: int, first: int = 0) -> Filled:
@@ -43,3 +45,17 @@ def test_ids_are_wide_and_bounds_are_what_a_kernel_takes():
 )
 def test_groups_are_filled_longest_first(lengths, budget, groups):
     assert plan(lengths, budget) == groups
+
+
+TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=4)
+
+
+@given(st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=8))
+def test_equal_sides_are_kept_once_and_found_again(pairs):
+    batch = sides(pack([Filled(np.array(query + rest, dtype=np.int32), len(query)) for query, rest in pairs]))
+    once, places = distinct(batch)
+    assert torch.equal(once.tokens[places], batch.tokens)
+    assert torch.equal(once.positions[places], batch.positions)
+    kept = [tuple(part.tolist()) for part in once.tokens.split(once.lengths)]
+    assert kept == list(dict.fromkeys(tuple(side) for pair in pairs for side in pair))
+    assert once.splits == once.lengths == tuple(once.bounds.diff().tolist())

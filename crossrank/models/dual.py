@@ -30,7 +30,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
-from crossrank.batch import Packed, sides
+from crossrank.batch import Packed, distinct, sides
 from crossrank.errors import CheckpointError
 from crossrank.heads import TanhHead
 from crossrank.layers import ACTIVATIONS, Hidden, PostNormBlock
@@ -145,8 +145,16 @@ class Dual(nn.Module):
         return self.together(*self.apart(batch), batch)
 
     def apart(self, batch: Packed) -> tuple[Hidden, Hidden]:
-        """Each side by itself: the states that the cross layers take, and those of the top."""
-        return self.encoded(sides(batch))
+        """Each side by itself: the states that the cross layers take, and those of the top.
+
+        On a CPU a query that several pairs of the batch share is read once.
+        """
+        alone = sides(batch)
+        if batch.tokens.device.type != "cpu":
+            return self.encoded(alone)
+        once, places = distinct(alone)
+        below, top = self.encoded(once)
+        return below.index_select(0, places), top.index_select(0, places)
 
     def encoded(self, alone: Packed) -> tuple[Hidden, Hidden]:
         """As `apart`, of texts that are each a sequence already."""
