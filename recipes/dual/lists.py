@@ -117,4 +117,5 @@ def sample(pools: list[Pool], weights: list[float], rng: random.Random) -> Lists
 
 def scores_of(model: Dual, lists: Lists) -> Tensor:
     """Logits, [lists, documents]."""
-    return model.together(lists.below, lists.top, lists.batch).view(lists.label.shape)
+    below = lists.below.to(next(model.blocks.parameters()).dtype)
+    return model.together(below, lists.top, lists.batch).view(lists.label.shape)

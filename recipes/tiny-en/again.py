@@ -91,6 +91,8 @@ def main() -> None:
     checkpoint, teacher = read_checkpoint(Path(options.student)), read_checkpoint(options.teacher).model
     assert isinstance(teacher, Dual)
     teacher.float()
+    if options.dtype == "bfloat16":
+        teacher.blocks.bfloat16()
     model = checkpoint.model.float()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("embeddings.words" not in name)  # words that are not shown keep their meaning
