@@ -72,8 +72,7 @@ def pack(sequences: Sequence[Filled], device: torch.device | str = "cpu") -> Pac
     """Lay sequences end to end on `device`."""
     lengths = np.array([len(filled) for filled in sequences], dtype=np.int32)
     splits = np.array([filled.split for filled in sequences], dtype=np.int32)
-    bounds = np.zeros(len(sequences) + 1, dtype=np.int32)
-    np.cumsum(lengths, out=bounds[1:])
+    bounds = _bounds(lengths)
     positions = np.arange(bounds[-1], dtype=np.int64) - np.repeat(bounds[:-1], lengths)
     types = (positions >= np.repeat(splits, lengths)).astype(np.int64)
     tokens = np.concatenate([filled.tokens for filled in sequences]).astype(np.int64)
@@ -91,8 +90,7 @@ def sides(batch: Packed) -> Packed:
     """The same tokens, every side of a pair a sequence of its own: query, document, query, document, ..."""
     pairs = zip(batch.lengths, batch.splits, strict=True)
     lengths = [side for length, split in pairs for side in (split, length - split)]
-    bounds = np.zeros(len(lengths) + 1, dtype=np.int32)
-    np.cumsum(lengths, out=bounds[1:])
+    bounds = _bounds(lengths)
     positions = np.arange(bounds[-1], dtype=np.int64) - np.repeat(bounds[:-1], lengths)
     device = batch.tokens.device
     return replace(
@@ -110,7 +108,7 @@ def distinct(batch: Packed) -> tuple[Packed, Int[Tensor, " tokens"]]:
     The tokens are looked at on the host: of a batch on a GPU this would wait for all that is queued there.
     """
     tokens, lengths = batch.tokens.numpy(), np.array(batch.lengths)
-    starts = np.cumsum(lengths) - lengths
+    starts = _bounds(lengths)[:-1]
     numbers: dict[bytes, int] = {}
     found = [
         numbers.setdefault(tokens[start : start + length].tobytes(), len(numbers))
@@ -118,8 +116,7 @@ def distinct(batch: Packed) -> tuple[Packed, Int[Tensor, " tokens"]]:
     ]
     which, kept = np.array(found), np.unique(found, return_index=True)[1]
     few = lengths[kept]
-    bounds = np.zeros(len(kept) + 1, dtype=np.int32)
-    np.cumsum(few, out=bounds[1:])
+    bounds = _bounds(few)
     rows = torch.from_numpy(np.arange(bounds[-1]) + np.repeat(starts[kept] - bounds[:-1], few))
     once = Packed(
         tokens=batch.tokens[rows],
@@ -130,3 +127,9 @@ def distinct(batch: Packed) -> tuple[Packed, Int[Tensor, " tokens"]]:
         splits=tuple(batch.splits[i] for i in kept),
     )
     return once, torch.from_numpy(np.arange(len(tokens)) + np.repeat(bounds[which] - starts, lengths))
+
+
+def _bounds(lengths: Sequence[int] | np.ndarray) -> Int32[np.ndarray, " bounds"]:
+    bounds = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=bounds[1:])
+    return bounds
