@@ -1,8 +1,9 @@
 #!/bin/sh
 # What ../mini-en.toml trains on: sh mine.sh DATA MINILM OUT [LINES [NAME...]]
 #
-# A sample of eleven sources of DATA, or of those named, with hard negatives by BM25 and MINILM, the folder of all-MiniLM-L6-v2: OUT/train, and of each
-# source 40 queries that are not trained on: OUT/dev. A source that is there is left alone.
+# A sample of eleven sources of DATA, or of those named, with hard negatives by BM25 and MINILM, the folder of
+# all-MiniLM-L6-v2: OUT/train, and of each source 40 queries that are not trained on: OUT/dev. A source that is there is
+# left alone.
 set -eu
 data=$1 minilm=$2 out=$3 lines=${4:-1600}
 shift "$(($# < 4 ? $# : 4))"
