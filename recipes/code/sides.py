@@ -4,7 +4,9 @@
 
 Each step has groups of questions that are alike, and each question's answer must be nearer to it than the other
 answers are, by cosine and by late interaction (the loss of Sentence-BERT's multiple negatives). Text of all other
-sources is in every step too: its states must stay those in --states, which dual/states.py wrote with --model.
+sources is in every step too: its states must stay those in --states, which dual/states.py wrote with --model. What is
+written in the end lies between the weights before and after, which keeps more of both than either
+(Wortsman et al. 2022, https://arxiv.org/abs/2109.01903).
 
 state.pt in --out is resumed from; the finished model is --out/model.
 """
@@ -171,7 +173,8 @@ def main() -> None:
     parser.add_argument("--states", type=Path, required=True)
     parser.add_argument("--candidates", type=Path, required=True)
     parser.add_argument("--layers", choices=("top", "all"), default="top")
-    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--minutes", type=float, required=True, help="of training; the schedule ends with them")
+    parser.add_argument("--share", type=float, default=0.5, help="of what was learned that is kept in the end")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -179,6 +182,7 @@ def main() -> None:
     checkpoint = read_checkpoint(options.model)
     model = checkpoint.model.float()
     assert isinstance(model, Dual)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     begin = time.perf_counter()
     code = read_code(options.code, checkpoint, model)
     print(f"{len(code.asked)} functions read, {time.perf_counter() - begin:.0f} s", flush=True)
@@ -203,6 +207,10 @@ def main() -> None:
         return losses(model, code, picked, drawn(pools, other)), len(picked)
 
     train(model, optimizer, progress, options.minutes, step)
+    print(dev(model, code, pools), flush=True)
+    model.load_state_dict(
+        {name: before[name].lerp(tensor, options.share) for name, tensor in model.state_dict().items()}
+    )
     print(dev(model, code, pools), flush=True)
     write_model(checkpoint, model.state_dict(), options.out / "model", dtype="float16")
 

@@ -96,9 +96,11 @@ def test_sides_learn_code_and_keep_the_rest(recipe, prepared, monkeypatch, capsy
     run(sides, monkeypatch, *options, "--minutes", 0.05)
     run(sides, monkeypatch, *options, "--minutes", 0.07)
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("functions ")]
-    assert len(told) == 3, "judged before the first step and after each run; the second goes on from the first"
-    before, *_, after = (float(line.split()[1].rstrip(";")) for line in told)
-    assert after >= before
+    assert len(told) == 5, (
+        "judged before the first step, and of each run after it and as it is kept; the second goes on"
+    )
+    first, *_, last = (float(line.split()[1].rstrip(";")) for line in told)
+    assert last >= first
     old, new = (read_checkpoint(folder).model.state_dict() for folder in (find("mini-en"), prepared / "run" / "model"))
     changed = {name for name, tensor in old.items() if not torch.equal(tensor.half(), new[name].half())}
     assert changed
