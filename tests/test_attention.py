@@ -90,8 +90,13 @@ def test_on_a_gpu_a_long_sequence_is_computed_in_slices_of_bounded_bias(monkeypa
     q, k, v = (part.cuda() for part in heads(300, 6, seed=3, dtype=torch.float32))
     packed = pack([Filled(np.zeros(300, dtype=np.int32), split=1)], "cuda")
     whole = attend(q, k, v, packed, alibi_slopes(6))
+    sizes = []
+    bias = attention._bias
+    monkeypatch.setattr(attention, "_bias", lambda *given: sizes.append(bias(*given).numel()) or bias(*given))
     monkeypatch.setattr(attention, "BIAS_ELEMENTS", 6 * 300 * 7)
     sliced = attend(q, k, v, packed, alibi_slopes(6))
+    assert len(sizes) == math.ceil(300 / 7)
+    assert max(sizes) <= 6 * 300 * 7
     torch.testing.assert_close(sliced, whole, atol=1e-5, rtol=0)
 
 

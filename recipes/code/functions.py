@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import gzip
 import json
 import random
 import re
@@ -23,10 +22,11 @@ import sys
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mini-en"))
+sys.path += [str(Path(__file__).resolve().parents[1] / folder) for folder in ("dual", "mini-en")]
+import texts
 from sources import Source, first_sentence, words_of
 
 LONGEST = 2500  # characters of a file's function that is kept
@@ -44,7 +44,6 @@ TITLES = ("{}", "{}", "python {}", "{} python", "{} in python", "how to {} in py
 class Function:
     """A function and what is said of it. body: without the docstring; masked: with it, under another name."""
 
-    package: str
     name: str
     said: str
     body: str
@@ -66,7 +65,7 @@ def masked(code: str) -> str:
     return re.sub(rf"\b{name[1]}\b", "function", code) if name else code
 
 
-def functions(package: str, source: str) -> Iterator[Function]:
+def functions(source: str) -> Iterator[Function]:
     """The functions of one file that say in a docstring what they do."""
     try:
         tree = ast.parse(source)
@@ -90,20 +89,19 @@ def functions(package: str, source: str) -> Iterator[Function]:
         body = "\n".join(written[:start] + written[end + 1 :])
         whole = "\n".join(written)
         if 80 <= len(whole) <= LONGEST and len(body) > len(written[0]) + 30:
-            yield Function(package, node.name.strip("_"), said, body, masked(whole))
+            yield Function(node.name.strip("_"), said, body, masked(whole))
 
 
 def of_wheel(wheel: Path, rng: random.Random) -> list[Function]:
     """A sample of the functions in a wheel."""
     found: list[Function] = []
-    package = wheel.name.partition("-")[0]
     with zipfile.ZipFile(wheel) as files:
         names = [name for name in sorted(files.namelist()) if name.endswith(".py") and "test" not in name]
         rng.shuffle(names)
         for name in names[:4000]:
             if files.getinfo(name).file_size > 400_000:
                 continue
-            here = list(functions(package, files.read(name).decode("utf-8", "replace")))
+            here = list(functions(files.read(name).decode("utf-8", "replace")))
             found += rng.sample(here, min(A_FILE, len(here)))
     return rng.sample(found, min(A_PACKAGE, len(found)))
 
@@ -180,10 +178,7 @@ def main() -> None:
     rng.shuffle(kept)
     for piece, start in enumerate(range(0, len(kept) - PIECE // 2, PIECE)):
         source = source_of(f"en_code_{piece}", kept[start : start + PIECE], rng)
-        partial = options.out / f"{source.name}.partial"
-        with gzip.open(partial, "wt", encoding="utf-8") as file:
-            json.dump(asdict(source), file, ensure_ascii=False)
-        partial.rename(options.out / f"{source.name}.json.gz")
+        texts.write(source, options.out)
     print(f"{len(kept)} functions; {dropped} are in a collection and were left out")
 
 

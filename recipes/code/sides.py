@@ -28,6 +28,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 sys.path += [str(Path(__file__).resolve().parents[1] / folder) for folder in ("dual", "ensemble")]
 from blend import kin
 from course import train
+from library import padded
 from lists import Pool
 from measures import ndcg
 from progress import Progress
@@ -53,15 +54,19 @@ CODE = kin("functions")
 
 @dataclass(frozen=True, eq=False)
 class Code:
-    """Questions and their answers by number, and where the first of the questions lie, [questions, width]."""
+    """Questions, their answers, and where the questions lie, [questions, width]; the first DEV are for judging.
+
+    learned: the numbers of those trained on, which share neither question nor answer with the first.
+    """
 
     asked: list[np.ndarray]
     answered: list[np.ndarray]
     vectors: np.ndarray
+    learned: np.ndarray
 
 
 def read_code(folder: Path, checkpoint: Checkpoint, model: Dual) -> Code:
-    """All sources of a folder, in one order that is always the same; the first DEV are kept from training."""
+    """All sources of a folder, in one order that is always the same."""
     queries, answers = [], []
     for name in names(folder):
         source = read(folder, name)
@@ -69,15 +74,17 @@ def read_code(folder: Path, checkpoint: Checkpoint, model: Dual) -> Code:
         answers += [source.documents[each[0]] for each in source.positives]
     order = list(range(len(queries)))
     random.Random(1).shuffle(order)
+    judged = {text for i in order[:DEV] for text in (queries[i], answers[i])}
+    learned = [place for place, i in enumerate(order) if not judged & {queries[i], answers[i]}]
     asked = framed(checkpoint, [queries[i] for i in order], 0, CODE_TOKENS[0])
     answered = framed(checkpoint, [answers[i] for i in order], 1, CODE_TOKENS[1])
     with torch.autocast("cpu", torch.bfloat16):
-        return Code(asked, answered, encode(model, asked)[1])
+        return Code(asked, answered, encode(model, asked)[1], np.array(learned))
 
 
 def group(code: Code, rng: np.random.Generator) -> np.ndarray:
     """A question and those most like it among some."""
-    some = rng.choice(np.arange(DEV, len(code.asked)), min(AMONG, len(code.asked) - DEV), replace=False)
+    some = rng.choice(code.learned, min(AMONG, len(code.learned)), replace=False)
     return some[np.argsort(-(code.vectors[some] @ code.vectors[some[0]]))[:GROUP]]
 
 
@@ -89,10 +96,8 @@ def forward(model: Dual, rows: list[np.ndarray]) -> tuple[Tensor, Tensor, Tensor
         _, top = model.encoded(batch)
     back = np.argsort(order)
     vectors = normalize(means(top, batch), dim=1)[back]
-    lengths = batch.bounds.diff()
-    places = batch.bounds[:-1, None] + torch.arange(max(batch.lengths))
-    there = torch.arange(max(batch.lengths)) < lengths[:, None]
-    return top[places.clamp(max=len(top) - 1)][back], there[back], vectors
+    states, there = padded(top, batch.bounds, batch.lengths)
+    return states[back], there[back], vectors
 
 
 def late(model: Dual, asked: tuple[Tensor, Tensor], rows: list[np.ndarray], answered: tuple[Tensor, Tensor]) -> Tensor:
@@ -172,7 +177,12 @@ def main() -> None:
     parser.add_argument("--code", type=Path, required=True, help="folder that functions.py wrote")
     parser.add_argument("--states", type=Path, required=True)
     parser.add_argument("--candidates", type=Path, required=True)
-    parser.add_argument("--layers", choices=("top", "all"), default="top")
+    parser.add_argument(
+        "--layers",
+        choices=("top", "all"),
+        default="all",
+        help="of the sides that learn: those above the branch, or all",
+    )
     parser.add_argument("--minutes", type=float, required=True, help="of training; the schedule ends with them")
     parser.add_argument("--share", type=float, default=0.5, help="of what was learned that is kept in the end")
     parser.add_argument("--out", type=Path, required=True)

@@ -130,6 +130,13 @@ def runs(starts: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
     return starts.repeat_interleave(lengths, output_size=total) + positions, positions
 
 
+def padded(states: Tensor, bounds: Tensor, lengths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """[sequences, longest, width], and where there is a token, [sequences, longest]."""
+    there = torch.arange(max(lengths), device=states.device) < bounds.diff()[:, None]
+    places = (bounds[:-1, None] + torch.arange(max(lengths), device=states.device)).clamp(max=len(states) - 1)
+    return states[places], there
+
+
 def paired(tokens: Tensor, lengths: np.ndarray, splits: np.ndarray) -> Packed:
     """Tokens of pairs, one after another, as a batch; the second side of each begins at its split."""
     bounds = bounds_of(lengths, tokens.device)

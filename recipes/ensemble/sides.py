@@ -38,6 +38,7 @@ from library import (
     load,
     ndcgs,
     near,
+    padded,
     paired,
     runs,
     taught,
@@ -121,13 +122,6 @@ def pairs_of(alone: Packed, lists: int, group: int) -> tuple[Tensor, Packed]:
     places, _ = runs(alone.bounds[torch.from_numpy(order).to(device)].long(), bounds_of(segments, device))
     pairs = segments.reshape(-1, 2)
     return places, paired(alone.tokens[places], pairs.sum(1), pairs[:, 0])
-
-
-def padded(states: Tensor, bounds: Tensor, lengths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """[sequences, longest, width], and where there is a token, [sequences, longest]."""
-    there = torch.arange(max(lengths), device=states.device) < bounds.diff()[:, None]
-    places = (bounds[:-1, None] + torch.arange(max(lengths), device=states.device)).clamp(max=len(states) - 1)
-    return states[places], there
 
 
 def judge(model: Dual, library: Library, step: Step) -> Judged:

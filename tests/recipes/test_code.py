@@ -74,13 +74,9 @@ def test_every_function_is_asked_for_by_what_its_code_no_longer_says(recipe, pre
 def test_functions_of_one_name_answer_for_each_other(recipe):
     functions = recipe("functions")
     pair = [
-        functions.Function("a", "is_even", "Tell even numbers", "def is_even(n):\n  return n % 2 == 0", "def function"),
-        functions.Function(
-            "b", "is_even", "Whether two divides", "def is_even(x):\n  return not x & 1", "def function(x)"
-        ),
-        functions.Function(
-            "b", "area", "The area of a circle", "def area(r):\n  return r * r * 3.14", "def function(r)"
-        ),
+        functions.Function("is_even", "Tell even numbers", "def is_even(n):\n  return n % 2 == 0", "def function"),
+        functions.Function("is_even", "Whether two divides", "def is_even(x):\n  return not x & 1", "def function(x)"),
+        functions.Function("area", "The area of a circle", "def area(r):\n  return r * r * 3.14", "def function(r)"),
     ]
     source = functions.source_of("en_code_0", pair, random.Random(0))
     assert source.positives[0] == source.positives[1] == [0, 1]
