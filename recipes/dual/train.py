@@ -132,7 +132,7 @@ def main() -> None:
         fit(model.head.mix, used)
         calibrate(model, used)
         print(held_out(model, pools, 8).splitlines()[0], flush=True)
-    running = defaultdict(float)
+    running: dict[str, float] = {}
     while progress.pairs < options.pairs:
         begin = time.perf_counter()
         done = progress.pairs / options.pairs
@@ -146,7 +146,7 @@ def main() -> None:
         optimizer.zero_grad()
         progress.add(lists.label.numel(), time.perf_counter() - begin)
         for name, value in parts.items():
-            running[name] += (value.item() - running[name]) / min(progress.step, 50)
+            running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
         if progress.step % REPORT_STEPS == 0:
             terms = " ".join(f"{name} {value:.3f}" for name, value in running.items())
             print(f"{time.strftime('%H:%M:%S')} {progress} {done:.3f} | {terms}", flush=True)

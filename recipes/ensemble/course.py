@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable
 
 import torch
@@ -25,7 +24,8 @@ def train(
 
     Every group of the optimizer has its highest rate under "rate".
     """
-    running, reported = defaultdict[str, float](float), 0.0
+    running: dict[str, float] = {}
+    reported = 0.0
     while progress.spent < 60 * minutes:
         begin = time.perf_counter()
         done = progress.spent / (60 * minutes)
@@ -37,7 +37,7 @@ def train(
         optimizer.step()
         optimizer.zero_grad()
         for name, value in parts.items():
-            running[name] += (value.item() - running[name]) / min(progress.step + 1, 50)
+            running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
         progress.add(pairs, time.perf_counter() - begin)
         if progress.spent - reported > REPORT_SECONDS:
             reported = progress.spent
