@@ -4,7 +4,8 @@
         --out work/again --pairs 60000
 
 States and candidates are mini-en's (../dual): both models read the same pieces, and the teacher's lower layers are
-computed already. state.pt in --out is resumed from; the finished model is --out/model.
+computed already. With --share the model that is written lies between the student as it was and as it has learned.
+state.pt in --out is resumed from; the finished model is --out/model.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ def main() -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="bfloat16 is faster where the CPU has AMX"
     )
+    parser.add_argument("--share", type=float, default=1.0, help="of what was learned that is kept in the end")
     parser.add_argument("--seed", type=int, default=5)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -93,6 +95,7 @@ def main() -> None:
     if options.dtype == "bfloat16":
         teacher.blocks.bfloat16()
     model = checkpoint.model.float()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("embeddings.words" not in name)  # words that are not shown keep their meaning
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, weight_decay=0.01)
@@ -128,6 +131,9 @@ def main() -> None:
             print(f"{time.strftime('%H:%M:%S')} {progress} {done:.3f} | {terms}", flush=True)
         if progress.due(options.pairs):
             progress.save(model, optimizer)
+    if options.share != 1:
+        learned = model.state_dict().items()
+        model.load_state_dict({name: before[name].lerp(tensor, options.share) for name, tensor in learned})
     print(held_out(model, teacher, pools, 8), flush=True)
     write_model(checkpoint, model.state_dict(), options.out / "model", dtype="float16")
 

@@ -119,6 +119,10 @@ def test_tiny_en_learns_what_it_says_of_a_pair(prepared, monkeypatch, tmp_path, 
     assert "embeddings.words.weight" not in moved
     ours, theirs = (Reranker.load(folder, device="cpu").limits for folder in (tmp_path / "run/model", student))
     assert ours == theirs
+    with modules_of("tiny-en") as imported:
+        run(imported("again"), monkeypatch, *options, "--share", 0)
+    untaught = read_checkpoint(tmp_path / "run/model").model.state_dict()
+    assert all(torch.equal(tensor, before.model.state_dict()[name]) for name, tensor in untaught.items())
 
 
 def test_pairs_reach_tiny_en_in_its_own_frame(recipe, prepared):
