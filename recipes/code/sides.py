@@ -1,6 +1,7 @@
 """Teach the sides of a dual model what Python functions do, and nothing else anew.
 
-    python sides.py --model mini-en --code work/code --texts work/texts --states work/states --minutes 40 --out work/run
+    python sides.py --model mini-en --code work/code --states work/states \
+        --candidates work/candidates --minutes 24 --out work/run
 
 Each step has groups of questions that are alike, and each question's answer must be nearer to it than the other
 answers are, by cosine and by late interaction (the loss of Sentence-BERT's multiple negatives). Text of all other
@@ -31,7 +32,7 @@ from course import train
 from library import padded
 from lists import Pool
 from measures import ndcg
-from progress import Progress
+from progress import Progress, keep
 from states import alone, encode, framed
 from texts import names, read
 
@@ -218,9 +219,7 @@ def main() -> None:
 
     train(model, optimizer, progress, options.minutes, step)
     print(dev(model, code, pools), flush=True)
-    model.load_state_dict(
-        {name: before[name].lerp(tensor, options.share) for name, tensor in model.state_dict().items()}
-    )
+    keep(model, before, options.share)
     print(dev(model, code, pools), flush=True)
     write_model(checkpoint, model.state_dict(), options.out / "model", dtype="float16")
 

@@ -1,16 +1,18 @@
-"""How far a training run is, kept in a file that a killed one goes on from."""
+"""How far a training run is, kept in a file that a killed one goes on from; and how much of what it learned is kept."""
 
 from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 SAVE_SECONDS = 120
+FADE = 0.98  # of a running average, at every step
 
 
 @dataclass
@@ -22,6 +24,7 @@ class Progress:
     step: int = 0
     spent: float = 0.0  # seconds
     saved: float = 0.0  # of these, when it was last written
+    losses: dict[str, float] = field(default_factory=dict)  # running averages of a loss's parts, since it was resumed
 
     def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
         """Read model, optimizer and progress back, where the file is there."""
@@ -34,11 +37,16 @@ class Progress:
         self.saved = self.spent
         return True
 
-    def add(self, pairs: int, seconds: float) -> None:
+    def add(self, pairs: int, seconds: float, parts: Mapping[str, Tensor]) -> None:
+        """Count a step: of so many pairs, in so many seconds, with these parts of its loss."""
         self.pairs, self.step, self.spent = self.pairs + pairs, self.step + 1, self.spent + seconds
+        for name, part in parts.items():
+            self.losses[name] = FADE * self.losses.get(name, part.item()) + (1 - FADE) * part.item()
 
-    def __str__(self) -> str:
-        return f"step {self.step} {self.pairs / self.spent:.1f} pairs/s"
+    def told(self, done: float) -> str:
+        """A line for the eye. done: from 0 to 1."""
+        terms = " ".join(f"{name} {value:.3f}" for name, value in self.losses.items())
+        return f"step {self.step} {self.pairs / self.spent:.1f} pairs/s {done:.3f} | {terms}"
 
     def due(self, pairs: float = math.inf) -> bool:
         """Whether to write it now: some time has gone by, or so many pairs are done."""
@@ -50,3 +58,8 @@ class Progress:
         torch.save({**kept, "pairs": self.pairs, "step": self.step, "spent": self.spent}, partial)
         os.replace(partial, self.path)
         self.saved = self.spent
+
+
+def keep(model: nn.Module, before: Mapping[str, Tensor], share: float) -> None:
+    """Keep a share of what the model learned since its weights were `before`: none at 0, all at 1."""
+    model.load_state_dict({name: before[name].lerp(tensor, share) for name, tensor in model.state_dict().items()})

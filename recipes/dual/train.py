@@ -132,7 +132,6 @@ def main() -> None:
         fit(model.head.mix, used)
         calibrate(model, used)
         print(held_out(model, pools, 8).splitlines()[0], flush=True)
-    running: dict[str, float] = {}
     while progress.pairs < options.pairs:
         begin = time.perf_counter()
         done = progress.pairs / options.pairs
@@ -144,12 +143,9 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        progress.add(lists.label.numel(), time.perf_counter() - begin)
-        for name, value in parts.items():
-            running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
+        progress.add(lists.label.numel(), time.perf_counter() - begin, parts)
         if progress.step % REPORT_STEPS == 0:
-            terms = " ".join(f"{name} {value:.3f}" for name, value in running.items())
-            print(f"{time.strftime('%H:%M:%S')} {progress} {done:.3f} | {terms}", flush=True)
+            print(f"{time.strftime('%H:%M:%S')} {progress.told(done)}", flush=True)
         if progress.due(options.pairs):
             progress.save(model, optimizer)
     if options.share != 1:

@@ -24,7 +24,6 @@ def train(
 
     Every group of the optimizer has its highest rate under "rate".
     """
-    running: dict[str, float] = {}
     reported = 0.0
     while progress.spent < 60 * minutes:
         begin = time.perf_counter()
@@ -36,13 +35,10 @@ def train(
         nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        for name, value in parts.items():
-            running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
-        progress.add(pairs, time.perf_counter() - begin)
+        progress.add(pairs, time.perf_counter() - begin, parts)
         if progress.spent - reported > REPORT_SECONDS:
             reported = progress.spent
-            terms = " ".join(f"{name} {value:.3f}" for name, value in running.items())
-            print(f"{progress} {done:.3f} | {terms}", flush=True)
+            print(progress.told(done), flush=True)
         if progress.due():
             progress.save(learner, optimizer)
     progress.save(learner, optimizer)

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dual"))
 from blend import listwise
 from lists import DEV_GROUP, Lists, Pool, gather, open_pools, sample, scores_of
 from measures import ndcg
-from progress import Progress
+from progress import Progress, keep
 
 from crossrank.batch import Filled, pack
 from crossrank.checkpoint import read_checkpoint
@@ -104,7 +104,6 @@ def main() -> None:
         rng.seed(options.seed + progress.step)
     else:
         print(held_out(model, teacher, pools, 8), flush=True)
-    running: dict[str, float] = {}
     while progress.pairs < options.pairs:
         begin = time.perf_counter()
         done = progress.pairs / options.pairs
@@ -123,17 +122,12 @@ def main() -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        progress.add(lists.label.numel(), time.perf_counter() - begin)
-        for name, value in parts.items():
-            running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
+        progress.add(lists.label.numel(), time.perf_counter() - begin, parts)
         if progress.step % REPORT_STEPS == 0:
-            terms = " ".join(f"{name} {value:.3f}" for name, value in running.items())
-            print(f"{time.strftime('%H:%M:%S')} {progress} {done:.3f} | {terms}", flush=True)
+            print(f"{time.strftime('%H:%M:%S')} {progress.told(done)}", flush=True)
         if progress.due(options.pairs):
             progress.save(model, optimizer)
-    if options.share != 1:
-        learned = model.state_dict().items()
-        model.load_state_dict({name: before[name].lerp(tensor, options.share) for name, tensor in learned})
+    keep(model, before, options.share)
     print(held_out(model, teacher, pools, 8), flush=True)
     write_model(checkpoint, model.state_dict(), options.out / "model", dtype="float16")
 

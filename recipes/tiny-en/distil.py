@@ -214,11 +214,10 @@ def main() -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        progress.add(len(lists.pairs), time.perf_counter() - begin)
+        named = dict(zip(("list", "states", "logits"), parts, strict=True))
+        progress.add(len(lists.pairs), time.perf_counter() - begin, named)
         if progress.step % REPORT_STEPS == 0:
-            listed, states, logits = (part.item() for part in parts)
-            terms = f"list {listed:.3f} states {states:.3f} logits {logits:.3f}"
-            print(f"{progress} {done:.3f} | {terms}", flush=True)
+            print(progress.told(done), flush=True)
         if progress.due(options.pairs):
             progress.save(model, optimizer)
     for block in model.blocks:

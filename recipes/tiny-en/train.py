@@ -263,7 +263,6 @@ def main() -> None:
     else:
         warm_up(model, base, pools, rng)
     tested = progress.spent
-    running: dict[str, float] = {}
     while progress.pairs < options.pairs:
         begin = time.perf_counter()
         done = progress.pairs / options.pairs
@@ -277,13 +276,9 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        progress.add(len(lists.pairs), time.perf_counter() - begin)
-        for key, value in parts.items():
-            running[key] = 0.95 * running.get(key, value.item()) + 0.05 * value.item()
+        progress.add(len(lists.pairs), time.perf_counter() - begin, parts)
         if progress.step % 20 == 0:
-            terms = " ".join(f"{key} {value:.3f}" for key, value in running.items())
-            clock = time.strftime("%H:%M:%S")
-            print(f"{clock} {progress} {done:.3f} bias {bias:.1f} | {terms}", flush=True)
+            print(f"{time.strftime('%H:%M:%S')} bias {bias:.1f} {progress.told(done)}", flush=True)
         over = progress.pairs >= options.pairs
         if progress.due(options.pairs):
             progress.save(model, optimizer)
