@@ -47,11 +47,15 @@ class Function:
     name: str
     said: str
     body: str
-    masked: str
+    whole: str
 
     @property
     def words(self) -> str:
         return words_of(self.name)
+
+    @property
+    def masked(self) -> str:
+        return masked(self.whole)
 
 
 def squeezed(text: str) -> str:
@@ -89,7 +93,7 @@ def functions(source: str) -> Iterator[Function]:
         body = "\n".join(written[:start] + written[end + 1 :])
         whole = "\n".join(written)
         if 80 <= len(whole) <= LONGEST and len(body) > len(written[0]) + 30:
-            yield Function(node.name.strip("_"), said, body, masked(whole))
+            yield Function(node.name.strip("_"), said, body, whole)
 
 
 def of_wheel(wheel: Path, rng: random.Random) -> list[Function]:
@@ -153,19 +157,13 @@ def read_avoided(folders: list[Path]) -> tuple[set[str], set[str]]:
     return codes, docs
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packages", type=Path, required=True, help="folder of wheels")
-    parser.add_argument("--avoid", type=Path, nargs="*", default=[], help="collections in BEIR's layout")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    rng = random.Random(3)
-    codes, docs = read_avoided(options.avoid)
+def of_packages(packages: Path, avoid: list[Path]) -> list[Function]:
+    """Every wheel's functions, each once, none of them in a collection of `avoid`."""
+    codes, docs = read_avoided(avoid)
     seen: set[str] = set()
     kept: list[Function] = []
     dropped = 0
-    for wheel in sorted(options.packages.glob("*.whl")):
+    for wheel in sorted(packages.glob("*.whl")):
         before = len(kept)
         for function in of_wheel(wheel, random.Random(wheel.name)):
             marks = {squeezed(function.said) + squeezed(function.name), squeezed(function.body)}
@@ -175,11 +173,23 @@ def main() -> None:
                 seen |= marks
                 kept.append(function)
         print(f"{wheel.name}: {len(kept) - before} functions", flush=True)
+    print(f"{len(kept)} functions; {dropped} are in a collection and were left out")
+    return kept
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packages", type=Path, required=True, help="folder of wheels")
+    parser.add_argument("--avoid", type=Path, nargs="*", default=[], help="collections in BEIR's layout")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(3)
+    kept = of_packages(options.packages, options.avoid)
     rng.shuffle(kept)
     for piece, start in enumerate(range(0, len(kept) - PIECE // 2, PIECE)):
         source = source_of(f"en_code_{piece}", kept[start : start + PIECE], rng)
         texts.write(source, options.out)
-    print(f"{len(kept)} functions; {dropped} are in a collection and were left out")
 
 
 if __name__ == "__main__":

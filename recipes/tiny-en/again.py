@@ -4,8 +4,9 @@
         --out work/again --pairs 60000
 
 States and candidates are mini-en's (../dual): both models read the same pieces, and the teacher's lower layers are
-computed already. With --share the model that is written lies between the student as it was and as it has learned.
-state.pt in --out is resumed from; the finished model is --out/model.
+computed already. With --beside the weights are averaged with those of runs with other seeds. With --share the model
+that is written lies between the student as it was and as it has learned. state.pt in --out is resumed from; the
+finished model is --out/model.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dual"))
 from blend import listwise
 from lists import DEV_GROUP, Lists, Pool, gather, open_pools, sample, scores_of
 from measures import ndcg
-from progress import Progress, keep
+from progress import Progress, keep, mean
 
 from crossrank.batch import Filled, pack
 from crossrank.checkpoint import read_checkpoint
@@ -56,17 +57,21 @@ def student_scores(model: nn.Module, lists: Lists, fast: bool = False) -> Tensor
 
 @torch.inference_mode()
 def held_out(student: nn.Module, teacher: Dual, pools: list[Pool], most: int) -> str:
-    """Mean nDCG@10 on held-out lists of the student and of the teacher."""
+    """Mean nDCG@10 on held-out lists of the student and of the teacher, of sources that have labels."""
     rows = []
     for pool in pools:
         lists = [gather([(pool, i, list(range(DEV_GROUP)))]) for i in range(min(most, pool.held_out))]
         judged = [each for each in lists if each.label.any()]
+        if not judged:
+            continue
         scores = ((student_scores(student, each)[0], scores_of(teacher, each)[0]) for each in judged)
         found = [
             [ndcg(one.numpy(), each.label[0].numpy()) for one in both]
             for both, each in zip(scores, judged, strict=True)
         ]
         rows.append(np.mean(found, axis=0))
+    if not rows:
+        return "held out: no labels"
     return f"held out: tiny-en, its teacher: {' '.join(f'{value:.4f}' for value in np.mean(rows, axis=0))}"
 
 
@@ -81,9 +86,15 @@ def main() -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="bfloat16 is faster where the CPU has AMX"
     )
+    parser.add_argument(
+        "--beside", type=Path, nargs="*", default=[], help="state.pt of the same course with other seeds"
+    )
     parser.add_argument("--share", type=float, default=1.0, help="of what was learned that is kept in the end")
     parser.add_argument("--seed", type=int, default=5)
     options = parser.parse_args()
+    absent = [str(path) for path in options.beside if not path.exists()]
+    if absent:
+        parser.error(f"--beside: no such file: {', '.join(absent)}")
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     rng = random.Random(options.seed)
@@ -127,6 +138,7 @@ def main() -> None:
             print(f"{time.strftime('%H:%M:%S')} {progress.told(done)}", flush=True)
         if progress.due(options.pairs):
             progress.save(model, optimizer)
+    model.load_state_dict(mean([progress.path, *options.beside]))
     keep(model, before, options.share)
     print(held_out(model, teacher, pools, 8), flush=True)
     write_model(checkpoint, model.state_dict(), options.out / "model", dtype="float16")

@@ -2,8 +2,7 @@
 
     python export.py --state RUN/state.pt LATER/state.pt --out FOLDER
 
-Of several states the mean is written, which ranks better than each (Wortsman et al. 2022,
-https://arxiv.org/abs/2203.05482); they are to come of one run, or of runs that went on from it.
+Of several states the mean is written; they are to come of one run, or of runs that went on from it.
 
 Files are written beside their final names and renamed, so a reader of the folder never sees half a model.
 """
@@ -13,10 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 
 import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "dual"))
 from candidates import base_model, load_tokenizer
+from progress import mean
 from safetensors.torch import save_file
 from transformers import BertConfig
 
@@ -49,16 +52,6 @@ def write(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def mean(paths: list[Path]) -> dict[str, torch.Tensor]:
-    """The mean of the states' tensors, in fp16."""
-    states = [torch.load(path, weights_only=False)["model"] for path in paths]
-    return {
-        name: torch.stack([state[name].float() for state in states]).mean(0).to(torch.float16)
-        for name in states[0]
-        if "position_ids" not in name
-    }
-
-
 def write_tensors(tensors: dict[str, torch.Tensor], folder: Path) -> None:
     partial = folder / ".model.safetensors.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
@@ -74,7 +67,8 @@ def main() -> None:
     options = parser.parse_args()
     folder = base_model(options.base)
     options.out.mkdir(parents=True, exist_ok=True)
-    write_tensors(mean(options.state), options.out)
+    weights = mean(options.state)
+    write_tensors({name: t.half() for name, t in weights.items() if "position_ids" not in name}, options.out)
     base = BertConfig.from_pretrained(folder).to_dict()
     config = {name: base[name] for name in COPIED} | CONFIG
     write(options.out / "config.json", json.dumps(config, indent=2) + "\n")

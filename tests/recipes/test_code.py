@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import zipfile
@@ -81,6 +82,35 @@ def test_functions_of_one_name_answer_for_each_other(recipe):
     source = functions.source_of("en_code_0", pair, random.Random(0))
     assert source.positives[0] == source.positives[1] == [0, 1]
     assert source.positives[2] == [2]
+
+
+def test_whole_functions_meet_questions_that_nobody_held_out(recipe, prepared, tmp_path, monkeypatch):
+    asked = [(f"how many {thing} in {place}?", ("python", "csharp", "sql")[len(place) % 3]) for thing in THINGS
+             for place in PLACES]  # fmt: skip
+    rows = [{"query": query, "positive": f"count({query!r})", "code": code} for query, code in asked]
+    with gzip.open(tmp_path / "codenn_so.jsonl.gz", "wt", encoding="utf-8") as out:
+        out.writelines(json.dumps(row) + "\n" for row in rows)
+    data = ("--data", tmp_path, "--texts", tmp_path / "texts", "--out", tmp_path / "code")
+    with modules_of("dual") as imported:
+        texts, lists = imported("texts"), imported("lists")
+        run(texts, monkeypatch, "--data", tmp_path, "--only", "codenn_so", "--out", tmp_path / "texts")
+        held_out = set(texts.read(tmp_path / "texts", "en_codenn_so").queries[: lists.HELD_OUT])
+    run(recipe("questions"), monkeypatch, *data)
+    whole = recipe("whole")
+    monkeypatch.setattr(whole, "PIECE", 60)
+    run(whole, monkeypatch, *data, "--packages", prepared / "wheels", "--avoid", prepared / "seen")
+    answered = texts.read(tmp_path / "code", "en_so")
+    assert not held_out & set(answered.queries)
+    pieces = [texts.read(tmp_path / "code", f"en_whole_{number}") for number in (0, 1)]
+    names = {word.lower() for word in (*THINGS, *PLACES)}
+    withheld = {frozenset(names & set(query.lower().rstrip("?").split())) for query in held_out}
+    for piece in pieces:
+        assert all(text.startswith("def sell_") and '"""Sell ' in text for text in piece.documents)
+        assert not any(piece.positives), "which answers are right is not known"
+        about = {frozenset(names & set(query.split())) for query in piece.queries if "many" in query}
+        assert about
+        assert not withheld & about
+    assert len({text for piece in pieces for text in piece.documents}) == 119
 
 
 def test_sides_learn_code_and_keep_the_rest(recipe, prepared, monkeypatch, capsys):

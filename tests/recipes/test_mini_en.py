@@ -125,6 +125,28 @@ def test_tiny_en_learns_what_it_says_of_a_pair(prepared, monkeypatch, tmp_path, 
     assert all(torch.equal(tensor, before.model.state_dict()[name]) for name, tensor in untaught.items())
 
 
+def test_tiny_en_learns_of_a_teacher_alone_and_is_the_mean_of_runs(prepared, monkeypatch, tmp_path, capsys):
+    first = next((prepared / "states").glob("*.npz")).stem
+    for kind in ("npz", "npy"):
+        (tmp_path / "states").mkdir(exist_ok=True)
+        shutil.copy(prepared / "states" / f"{first}.{kind}", tmp_path / "states" / f"en_unanswered.{kind}")
+    (tmp_path / "candidates").mkdir()
+    chosen = dict(np.load(prepared / "candidates" / f"{first}.npz"))
+    np.savez(tmp_path / "candidates" / "en_unanswered.npz", **{**chosen, "label": np.zeros_like(chosen["label"])})
+    options = ("--student", find("tiny-en"), "--teacher", prepared / "start", "--states", tmp_path / "states")
+    options += ("--candidates", tmp_path / "candidates", "--pairs", 60)
+    states = [tmp_path / name / "state.pt" for name in ("one", "other")]
+    with modules_of("tiny-en") as imported:
+        again = imported("again")
+        run(again, monkeypatch, *options, "--out", tmp_path / "one")
+        run(again, monkeypatch, *options, "--out", tmp_path / "other", "--seed", 6, "--beside", states[0])
+    assert capsys.readouterr().out.count("held out: no labels") == 4
+    one, other = (torch.load(path, weights_only=False)["model"]["blocks.3.down.weight"] for path in states)
+    assert not torch.equal(one, other)
+    kept = read_checkpoint(tmp_path / "other/model").model.state_dict()["blocks.3.down.weight"]
+    torch.testing.assert_close(kept.float(), (one + other) / 2, atol=1e-4, rtol=1e-3)
+
+
 def test_pairs_reach_tiny_en_in_its_own_frame(recipe, prepared):
     """Its states have a first token on either side; the published v1 layout has one a pair."""
     lists, student = recipe("lists"), Reranker.load("tiny-en", device="cpu")
