@@ -138,6 +138,9 @@ def test_tiny_en_learns_of_a_teacher_alone_and_is_the_mean_of_runs(prepared, mon
     states = [tmp_path / name / "state.pt" for name in ("one", "other")]
     with modules_of("tiny-en") as imported:
         again = imported("again")
+        with pytest.raises(SystemExit):
+            run(again, monkeypatch, *options, "--out", tmp_path / "other", "--beside", states[0])
+        assert "--beside: no such file" in capsys.readouterr().err
         run(again, monkeypatch, *options, "--out", tmp_path / "one")
         run(again, monkeypatch, *options, "--out", tmp_path / "other", "--seed", 6, "--beside", states[0])
     assert capsys.readouterr().out.count("held out: no labels") == 4
