@@ -50,13 +50,18 @@ class Mixed:
 class Dev:
     """Judged queries that are measured and never trained on: a JSONL file, or a folder in BEIR layout.
 
-    top_k: BM25's candidates of a folder's queries. queries: at most so many, the first ones; 0 is all.
+    name: the path's last part unless it is given. top_k: BM25's candidates of a folder's queries. queries: at most so
+    many, the first ones; 0 is all.
     """
 
     path: str
     name: str = ""
     top_k: int = 50
     queries: int = 0
+
+    def __post_init__(self) -> None:
+        stem = Path(self.path).name.removesuffix(".gz").removesuffix(".jsonl")
+        object.__setattr__(self, "name", self.name or stem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +162,9 @@ class Recipe:
         twice = [name for name in names if names.count(name) > 1 or not name]
         if twice:
             raise InputError(f"stages need names of their own; {twice[0]!r} is there twice or empty")
+        names = [dev.name for dev in self.dev]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"two dev sets are called {twice[0]!r}; give one of them a name")
 
 
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:

@@ -80,7 +80,7 @@ def train(run: Run, *, say: Say, force: bool = False, restart: bool = False) -> 
     tell = say if first else _silent
     begun = time.monotonic()
     base = run.base
-    sets = {dev.name or Path(dev.path).stem: read_dev(dev, run.data) for dev in run.recipe.dev}
+    sets = {dev.name: read_dev(dev, run.data) for dev in run.recipe.dev}
     dev = _dev_digest(sets)
     queries: dict[str, Sequence[str]] = {name: [each.query for each in judged] for name, judged in sets.items()}
     guard = Guard(queries, run.recipe.leak_threshold)

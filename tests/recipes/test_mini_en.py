@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import gzip
+import json
 import random
 import shutil
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
@@ -162,22 +161,67 @@ def test_pairs_reach_tiny_en_in_its_own_frame(recipe, prepared):
     np.testing.assert_allclose(scores.numpy(), student.score(pairs, raw=True), atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def scored(prepared, english_base, tmp_path_factory):
+    """Lists with the scores of an ensemble of mini-en's start and one bi-encoder."""
+    told = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
+    (english_base / "tokenizer_config.json").write_text(json.dumps(told), encoding="utf-8")
+    work = tmp_path_factory.mktemp("scored")
+    with modules_of("ensemble") as imported, pytest.MonkeyPatch.context() as patch:
+        options = ("--texts", prepared / "texts", "--out")
+        run(imported("vectors"), patch, "--base", english_base, *options, work / "vectors")
+        folders = (f"--{name}={prepared / folder}" for name, folder in PREPARED)
+        run(imported("scored"), patch, *folders, "--vectors", work / "vectors", *options, work / "lists")
+    return work / "lists"
+
+
+def lines_of(path):
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def test_an_ensembles_lists_are_whole_and_their_first_queries_are_kept_from_training(scored, prepared, recipe):
+    for source in map(partial(recipe("texts").read, prepared / "texts"), ("en_tldr", "en_strategyqa_facts")):
+        dev, train = (lines_of(scored / part / f"{source.name}.jsonl.gz") for part in ("dev", "train"))
+        assert [line["query"] for line in (*dev, *train)] == source.queries
+        assert len(dev) == len(source.queries) // 5
+        for line, positives in zip((*dev, *train), source.positives, strict=True):
+            answers = {source.documents[number] for number in positives}
+            assert [text in answers for text in line["documents"]] == [label == 1 for label in line["labels"]]
+            assert line["labels"][0] == 1
+            assert len(line["scores"]) == len(line["documents"]) == 24
+        first = np.mean([line["scores"][0] - np.mean(line["scores"]) for line in train])
+        assert first > 3, "an answer has more than its bonus over the others"
+
+
+def test_scores_are_the_sum_of_what_the_models_say(scored, prepared, english_base):
+    """One count a model explains all of a list's scores: the engine's logits and sentence-transformers' cosines."""
+    line = lines_of(scored / "train" / "en_tldr.jsonl.gz")[0]
+    pairs = [(line["query"], text) for text in line["documents"]]
+    ours = Reranker.load(prepared / "start", device="cpu").score(pairs, raw=True)  # cross layers say nothing yet
+    encoder = SentenceTransformer(modules=[Transformer(str(english_base)), Pooling(384)], device="cpu")
+    query, *others = encoder.encode([line["query"], *line["documents"]], normalize_embeddings=True)
+    ways = np.stack([ours, np.stack(others) @ query, np.ones(len(pairs))], axis=1)
+    scores = np.array(line["scores"]) - 3.0 * np.array(line["labels"])
+    counts, *_ = np.linalg.lstsq(ways, scores, rcond=None)
+    assert counts[:2].min() > 0
+    np.testing.assert_allclose(ways @ counts, scores, atol=0.05)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_the_recipe_for_crossrank_train_makes_a_model_of_what_was_mined(prepared, english_base, english_data, tmp_path):
-    scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    encoder = tmp_path / "encoder"
-    SentenceTransformer(modules=[Transformer(str(english_base)), Pooling(384)], device="cpu").save(str(encoder))
-    mine = ["sh", RECIPES / "mini-en" / "mine.sh", english_data, encoder, tmp_path / "mined", "90", "tldr"]
-    subprocess.run(mine, env={**os.environ, "PATH": scripts}, check=True, timeout=100)
-    settings = ["base=start", "data=mined", "labels.steps=2", "labels.batch=2", "settle.steps=2", "settle.batch=2"]
+def test_the_recipe_for_crossrank_train_makes_a_model_of_an_ensembles_lists(prepared, scored, tmp_path):
+    settings = ["base=start", "data=lists", "ensemble.steps=4", "ensemble.batch=2"]
     recipe = read_recipe(RECIPES / "mini-en.toml", settings)
     shutil.copytree(prepared / "start", tmp_path / "start")
-    mined = tmp_path / "mined"
-    few = (mined / "dev" / "tldr.jsonl").read_text().splitlines(keepends=True)[:6]
+    lists = tmp_path / "lists"
+    for part in ("dev", "train"):
+        (lists / part).mkdir(parents=True)
+    few = lines_of(scored / "dev" / "en_tldr.jsonl.gz")[:6]
     for dev in recipe.dev:
-        (mined / dev.path).write_text("".join(few))
+        with gzip.open(lists / dev.path, "wt", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in few)
     for path in {source.path for stage in recipe.stage for source in stage.source}:
-        shutil.copyfile(mined / "train" / "tldr.jsonl.gz", mined / path)
+        shutil.copyfile(scored / "train" / "en_tldr.jsonl.gz", lists / path)
     scores = train(Run(recipe, tmp_path, tmp_path / "out", ("crossrank", "train"), True), say=[].append)
-    assert list(scores)[1:] == ["labels", "settle"]
+    assert list(scores)[1:] == [stage.name for stage in recipe.stage]
     assert Reranker.load(tmp_path / "out", device="cpu").checkpoint.stored == ("float16",)

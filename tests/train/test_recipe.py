@@ -9,7 +9,7 @@ from crossrank.errors import InputError
 from crossrank.hub import find
 from crossrank.train.freezing import freeze
 from crossrank.train.lora import Lora
-from crossrank.train.recipe import Mixed, read_recipe
+from crossrank.train.recipe import Dev, Mixed, read_recipe
 from tests.train.worlds import RECIPE
 
 
@@ -55,6 +55,14 @@ def test_a_set_option_overrides_the_file(read, change, attribute, value):
 
 
 @pytest.mark.parametrize(
+    ("path", "name"), [("a/b.jsonl", "b"), ("b.jsonl.gz", "b"), ("a/sci.fact", "sci.fact"), ("sci/", "sci")]
+)
+def test_a_dev_set_is_called_by_its_file(path, name):
+    assert Dev(path=path).name == name
+    assert Dev(path=path, name="mine").name == "mine"
+
+
+@pytest.mark.parametrize(
     ("text", "changes", "complaint"),
     [
         (RECIPE.replace("steps", "step"), (), r"unknown key 'step'; did you mean 'steps'\?"),
@@ -81,6 +89,7 @@ def test_a_set_option_overrides_the_file(read, change, attribute, value):
         (RECIPE, ("seed.x=1",), "no stage 'seed'"),
         (RECIPE, ("labels.steps.x=1",), "labels.steps has no keys of its own"),
         (RECIPE + RECIPE[RECIPE.index("[[stage]]") :], (), "'labels' is there twice"),
+        (RECIPE + '[[dev]]\npath = "other/dev.jsonl.gz"\n', (), "two dev sets are called 'dev'; give one"),
         (RECIPE.replace('base = "base"', ""), (), "base missing"),
         ("seed = ", (), "is not TOML"),
     ],
@@ -97,11 +106,14 @@ def test_a_recipe_that_is_not_there_is_named(tmp_path):
 
 def test_the_recipe_of_mini_en_is_one():
     recipe = read_recipe(Path(__file__).resolve().parent.parent.parent / "recipes" / "mini-en.toml", ["data=elsewhere"])
-    assert [stage.name for stage in recipe.stage] == ["labels", "settle"]
+    assert [stage.name for stage in recipe.stage] == ["ensemble"]
     read = read_checkpoint(find("mini-en")).model
     learning = set()
     for stage in recipe.stage:
         freeze(read.requires_grad_(True), stage.frozen)
         learning |= {name for name, parameter in read.named_parameters() if parameter.requires_grad}
-    above = ("blocks.6.", "blocks.7.", "marks.", "head.cross.", "head.late.", "head.mix.")
-    assert learning == {name for name, _ in read.named_parameters() if name.startswith(above)}, "the sides stay"
+    above = [f"blocks.{layer}." for layer in range(read.branch, len(read.blocks))]
+    above += ["marks.", "head.cross.", "head.late.", "head.mix."]
+    assert learning == {name for name, _ in read.named_parameters() if name.startswith(tuple(above))}, (
+        "what is below stays"
+    )
