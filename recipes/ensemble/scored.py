@@ -90,6 +90,8 @@ def main() -> None:
     model = read_checkpoint(options.model).model
     assert isinstance(model, Dual)
     pools = open_pools(options.states, options.candidates)
+    if not any(pool.label.any() for pool in pools):
+        parser.error(f"no source of {options.candidates} has labels, which say what each opinion counts")
     found = [opinions(model, p, [np.load(f / f"{p.name}.npy") for f in options.vectors]) for p in pools]
     labelled = [(pool, each) for pool, each in zip(pools, found, strict=True) if pool.label.any()]
     lists = {p.name: (each[p.held_out :], torch.from_numpy(p.label[p.held_out :])) for p, each in labelled}

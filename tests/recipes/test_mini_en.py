@@ -208,6 +208,17 @@ def test_scores_are_the_sum_of_what_the_models_say(scored, prepared, english_bas
     np.testing.assert_allclose(ways @ counts, scores, atol=0.05)
 
 
+def test_lists_without_a_label_are_refused(prepared, monkeypatch, tmp_path, capsys):
+    chosen = dict(np.load(prepared / "candidates" / "en_tldr.npz"))
+    np.savez(tmp_path / "en_tldr.npz", **{**chosen, "label": np.zeros_like(chosen["label"])})
+    options = ("--model", prepared / "start", "--texts", prepared / "texts", "--states", prepared / "states")
+    options += ("--candidates", tmp_path, "--vectors", tmp_path, "--out", tmp_path / "lists")
+    with modules_of("ensemble") as imported, pytest.raises(SystemExit):
+        run(imported("scored"), monkeypatch, *options)
+    assert f"no source of {tmp_path} has labels" in capsys.readouterr().err
+    assert not (tmp_path / "lists").exists()
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_the_recipe_for_crossrank_train_makes_a_model_of_an_ensembles_lists(prepared, scored, tmp_path):
     settings = ["base=start", "data=lists", "ensemble.steps=4", "ensemble.batch=2"]
