@@ -26,7 +26,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "dual"))
-from blend import kin, listwise
+from blend import kin
+from library import fitted
 from lists import Pool, open_pools
 from measures import ndcg
 from texts import read
@@ -36,7 +37,6 @@ from crossrank.models.dual import Dual
 
 BONUS = 3.0  # logits that the teacher adds for a label
 COSINE = 7.0  # logits of a bi-encoder's cosine, before these are fitted
-STEPS, RATE = 300, 0.1
 PLACES = 3  # of a score
 CODE = kin("functions")
 
@@ -52,16 +52,10 @@ def opinions(model: Dual, pool: Pool, vectors: list[np.ndarray]) -> Tensor:
     return torch.stack(found, 2)
 
 
-def fitted(lists: list[tuple[Tensor, Tensor]], start: Tensor) -> Tensor:
-    """What each opinion counts by the labels of (opinions, labels) of every source, all alike, [opinions]."""
-    shift = torch.zeros(len(start), requires_grad=True)
-    optimizer = torch.optim.Adam([shift], lr=RATE)
-    for _ in range(STEPS):
-        losses = [listwise((found * (start * shift.exp())).sum(2), label) for found, label in lists]
-        optimizer.zero_grad()
-        torch.stack(losses).mean().backward()
-        optimizer.step()
-    return (start * shift.exp()).detach()
+def counted(sources: list[tuple[Pool, Tensor]], start: Tensor) -> Tensor:
+    """What each opinion counts by the labels of sources that are learned from, all alike, [opinions]."""
+    labels = [torch.from_numpy(pool.label[pool.held_out :]) for pool, _ in sources]
+    return fitted([each[pool.held_out :] for pool, each in sources], labels, start)
 
 
 def quality(found: Tensor, label: np.ndarray, counts: Tensor) -> float:
@@ -94,11 +88,10 @@ def main() -> None:
         parser.error(f"no source of {options.candidates} has labels, which say what each opinion counts")
     found = [opinions(model, p, [np.load(f / f"{p.name}.npy") for f in options.vectors]) for p in pools]
     labelled = [(pool, each) for pool, each in zip(pools, found, strict=True) if pool.label.any()]
-    lists = {p.name: (each[p.held_out :], torch.from_numpy(p.label[p.held_out :])) for p, each in labelled}
     start = torch.tensor([1.0, *(COSINE for _ in options.vectors)])
-    counts = {"": fitted(list(lists.values()), start)}
-    if code := [each for name, each in lists.items() if kin(name) == CODE]:
-        counts[CODE] = fitted(code, start)
+    counts = {"": counted(labelled, start)}
+    if code := [(pool, each) for pool, each in labelled if kin(pool.name) == CODE]:
+        counts[CODE] = counted(code, start)
     for name, each in counts.items():
         told = " ".join(f"{count:.2f}" for count in each.tolist())
         print(f"the model and the bi-encoders count {told}{' for code' if name else ''}")
