@@ -89,22 +89,22 @@ def main() -> None:
     found = [opinions(model, p, [np.load(f / f"{p.name}.npy") for f in options.vectors]) for p in pools]
     labelled = [(pool, each) for pool, each in zip(pools, found, strict=True) if pool.label.any()]
     start = torch.tensor([1.0, *(COSINE for _ in options.vectors)])
-    counts = {"": counted(labelled, start)}
-    if code := [(pool, each) for pool, each in labelled if kin(pool.name) == CODE]:
-        counts[CODE] = counted(code, start)
-    for name, each in counts.items():
+    code = [(pool, each) for pool, each in labelled if kin(pool.name) == CODE] or labelled
+    elsewhere, in_code = counted(labelled, start), counted(code, start)
+    for where, each in (("", elsewhere), (" for code", in_code)):
         told = " ".join(f"{count:.2f}" for count in each.tolist())
-        print(f"the model and the bi-encoders count {told}{' for code' if name else ''}")
+        print(f"the model and the bi-encoders count {told}{where}")
+    counts = {pool.name: in_code if kin(pool.name) == CODE else elsewhere for pool in pools}
     print("held out, nDCG@10 of each alone and of the sum")
     rows = []
     for pool, each in labelled:
-        ways = [*torch.eye(len(start)), counts.get(kin(pool.name), counts[""])]
+        ways = [*torch.eye(len(start)), counts[pool.name]]
         rows.append([quality(each[: pool.held_out], pool.label[: pool.held_out], way) for way in ways])
         print(f"  {pool.name:28s} " + " ".join(f"{value:.3f}" for value in rows[-1]))
     print("  mean " + " ".join(f"{value:.4f}" for value in np.mean(rows, axis=0)), flush=True)
     for pool, each in zip(pools, found, strict=True):
         source = read(options.texts, pool.name)
-        scores = (each * counts.get(kin(pool.name), counts[""])).sum(2) + BONUS * torch.from_numpy(pool.label)
+        scores = (each * counts[pool.name]).sum(2) + BONUS * torch.from_numpy(pool.label)
         lines = [
             {"query": query, "documents": [source.documents[n] for n in pool.documents[i]]}
             | {"scores": [round(score, PLACES) for score in scores[i].tolist()]}

@@ -44,6 +44,8 @@ def english_base(tmp_path_factory) -> Path:
     sizes = {name: value for name, value in config.items() if name not in ("model_type", "dtype")}
     transformers.BertConfig(**sizes).save_pretrained(folder)
     (folder / "tokenizer.json").write_bytes((ours / "tokenizer.json").read_bytes())
+    told = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told), encoding="utf-8")
     return folder
 
 

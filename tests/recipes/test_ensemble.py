@@ -29,8 +29,6 @@ def prepared(recipe, english_base, english_data, tmp_path_factory):
         for number in range(60):
             text = f"Harbour {number} has {number + 2} quays. Ships of {number} flags lie there. Salt is sold on it."
             out.write(json.dumps({"title": f"Harbour {number} of the north", "text": f"{text} {text.upper()}"}) + "\n")
-    told = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
-    (english_base / "tokenizer_config.json").write_text(json.dumps(told), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         with modules_of("dual") as imported:
             options = (

@@ -164,8 +164,6 @@ def test_pairs_reach_tiny_en_in_its_own_frame(recipe, prepared):
 @pytest.fixture(scope="module")
 def scored(prepared, english_base, tmp_path_factory):
     """Lists with the scores of an ensemble of mini-en's start and one bi-encoder."""
-    told = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
-    (english_base / "tokenizer_config.json").write_text(json.dumps(told), encoding="utf-8")
     work = tmp_path_factory.mktemp("scored")
     with modules_of("ensemble") as imported, pytest.MonkeyPatch.context() as patch:
         options = ("--texts", prepared / "texts", "--out")
