@@ -72,7 +72,8 @@ class Stage:
     but for the labels of single pairs; below 1 it sharpens list_net's target, which is softmax(labels).
     batch: rows a step, over all processes. documents: of a query, at most. accumulate: parts in which a step is
     computed. warmup: the part of the steps in which the rate rises. save_every: steps between what a killed run goes
-    on from. options: the loss's own settings. frozen: beginnings of names of parameters that stay as they are.
+    on from. options: the loss's own settings. frozen: beginnings of names of parameters that stay as they are. keep:
+    the part of what is learned that is kept; the weights end so far between those before and those after.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Stage:
     save_every: int = 200
     options: Mapping[str, float] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
+    keep: float = 1.0
     lora: Lora | None = None
 
     def __post_init__(self) -> None:
@@ -115,6 +117,8 @@ class Stage:
                 raise InputError(f"{where}: {key} should be above 0, not {getattr(self, key)}")
         if not 0 <= self.warmup < 1:
             raise InputError(f"{where}: warmup is a part of the steps, from 0 to 1, not {self.warmup}")
+        if not 0 < self.keep <= 1:
+            raise InputError(f"{where}: keep is a part of what is learned, above 0 and at most 1, not {self.keep}")
         if self.batch % self.accumulate:
             raise InputError(f"{where}: a batch of {self.batch} rows cannot be had in {self.accumulate} equal parts")
         if self.frozen and self.lora is not None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crossrank.checkpoint import Checkpoint, read_tensors
 
-__all__ = ["install", "published", "write_model"]
+__all__ = ["between", "install", "published", "write_model"]
 
 # What a folder may hold beside config and weights that is true of the trained model too.
 SIDE_FILES = (
@@ -77,6 +77,14 @@ def published(checkpoint: Checkpoint, state: Mapping[str, Tensor]) -> dict[str, 
             parts = [state[names[i]].cpu()[row[ours][owners == i]] for i in owners.unique_consecutive().tolist()]
             home[name] = torch.cat(parts)
     return home
+
+
+def between(before: Mapping[str, Tensor], after: Mapping[str, Tensor], part: float) -> dict[str, Tensor]:
+    """The weights that lie `part` of the way from those before training to those after it.
+
+    They often rank better on other text than either: Wortsman et al. (2022), https://arxiv.org/abs/2109.01903.
+    """
+    return {name: before[name].to(tensor).lerp(tensor, part) for name, tensor in after.items()}
 
 
 def install(partial: Path, final: Path) -> None:

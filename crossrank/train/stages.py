@@ -29,7 +29,7 @@ from crossrank.train.freezing import freeze
 from crossrank.train.leakage import Guard
 from crossrank.train.lora import add_lora, merged_state
 from crossrank.train.recipe import Recipe, Stage
-from crossrank.train.saving import install, write_model
+from crossrank.train.saving import between, install, write_model
 from crossrank.train.trainer import latest_checkpoint, prepare
 
 __all__ = ["BASELINE", "Run", "train"]
@@ -167,7 +167,10 @@ def _run_stage(run: Run, stage: Stage, start: Path, done: Path, guard: Guard, sa
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if process.is_main_process:
         partial = folder / "model.partial"
-        write_model(module.checkpoint, merged_state(module.model), partial)
+        state = merged_state(module.model)
+        if stage.keep < 1:
+            state = between(read_checkpoint(start).model.state_dict(), state, stage.keep)
+        write_model(module.checkpoint, state, partial)
         install(partial, done)
         # A finished stage is never read again but for its model.
         shutil.rmtree(checkpoints)

@@ -181,6 +181,16 @@ def test_what_is_frozen_stays_to_the_bit(tmp_path):
     assert same == {name for name in base if name.startswith(("bert.embeddings.", "bert.encoder.layer.0."))}
 
 
+@pytest.mark.parametrize("change", [(), ("labels.lora.rank=4",)])
+def test_a_part_of_what_is_learned_is_kept(change, tmp_path):
+    run(tmp_path, "labels.steps=5", *change, into="whole")
+    run(tmp_path, "labels.steps=5", "labels.keep=0.25", *change, into="part")
+    base, whole, part = (weights(tmp_path / name) for name in ("base", "whole", "part"))
+    assert any(not torch.equal(base[name], whole[name]) for name in base)
+    for name in base:
+        torch.testing.assert_close(part[name], base[name] + (whole[name] - base[name]) / 4)
+
+
 @pytest.mark.parametrize(
     ("frozen", "complaint"),
     [
