@@ -32,13 +32,13 @@ from course import train
 from library import padded
 from lists import Pool
 from measures import ndcg
-from progress import Progress, keep
+from progress import Progress
 from states import alone, encode, framed
 from texts import names, read
 
 from crossrank.checkpoint import Checkpoint, read_checkpoint
 from crossrank.models.dual import Dual, means
-from crossrank.train.saving import write_model
+from crossrank.train.saving import between, write_model
 
 CODE_TOKENS = 32, 128  # of a question, of code
 GROUP, GROUPS = 32, 4  # questions that are alike, and how many groups of them a step has
@@ -219,7 +219,7 @@ def main() -> None:
 
     train(model, optimizer, progress, options.minutes, step)
     print(dev(model, code, pools), flush=True)
-    keep(model, before, options.share)
+    model.load_state_dict(between(before, model.state_dict(), options.share))
     print(dev(model, code, pools), flush=True)
     write_model(checkpoint, model.state_dict(), options.out / "model", dtype="float16")
 

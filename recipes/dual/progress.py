@@ -1,4 +1,4 @@
-"""How far a training run is, kept in a file that a killed one goes on from; and how much of what it learned is kept."""
+"""How far a training run is, kept in a file that a killed one goes on from; and the mean of several."""
 
 from __future__ import annotations
 
@@ -58,11 +58,6 @@ class Progress:
         torch.save({**kept, "pairs": self.pairs, "step": self.step, "spent": self.spent}, partial)
         os.replace(partial, self.path)
         self.saved = self.spent
-
-
-def keep(model: nn.Module, before: Mapping[str, Tensor], share: float) -> None:
-    """Keep a share of what the model learned since its weights were `before`: none at 0, all at 1."""
-    model.load_state_dict({name: before[name].lerp(tensor, share) for name, tensor in model.state_dict().items()})
 
 
 def mean(paths: Iterable[Path]) -> dict[str, Tensor]:

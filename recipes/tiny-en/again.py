@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dual"))
 from blend import listwise
 from lists import DEV_GROUP, Lists, Pool, gather, open_pools, sample, scores_of
 from measures import ndcg
-from progress import Progress, keep, mean
+from progress import Progress, mean
 
 from crossrank.batch import Filled, pack
 from crossrank.checkpoint import read_checkpoint
 from crossrank.models.dual import Dual
-from crossrank.train.saving import write_model
+from crossrank.train.saving import between, write_model
 
 RATE = 1.5e-4
 WARM_UP, DECAY = 0.03, 0.6  # parts of the run, its first and its last
@@ -142,7 +142,7 @@ def main() -> None:
         if progress.due(options.pairs):
             progress.save(model, optimizer)
     model.load_state_dict(mean([progress.path, *options.beside]))
-    keep(model, before, options.share)
+    model.load_state_dict(between(before, model.state_dict(), options.share))
     print(held_out(model, teacher, pools, 8), flush=True)
     write_model(checkpoint, model.state_dict(), options.out / "model", dtype="float16")
 
