@@ -104,6 +104,8 @@ def test_an_interrupt_ends_with_130_and_no_traceback(folder):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # A script's background job, and so what it starts, ignores the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         block = b'{"query": "a", "document": "b"}\n' * 256
         process.stdin.write(block)
