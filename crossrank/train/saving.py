@@ -82,7 +82,7 @@ def published(checkpoint: Checkpoint, state: Mapping[str, Tensor]) -> dict[str, 
 def between(before: Mapping[str, Tensor], after: Mapping[str, Tensor], part: float) -> dict[str, Tensor]:
     """The weights that lie `part` of the way from those before training to those after it.
 
-    They often rank better on other text than either: Wortsman et al. (2022), https://arxiv.org/abs/2109.01903.
+    They may rank better on other text than either: Wortsman et al. (2022), https://arxiv.org/abs/2109.01903.
     """
     return {name: before[name].to(tensor).lerp(tensor, part) for name, tensor in after.items()}
 
