@@ -8,6 +8,7 @@ answering.py  Ask -> Answer: admission, tokens in a thread, batches, ranking
 door.py       ASGI: paths, request ids, body limits, keys, rate limits, log lines
 app.py        routes
 server.py     uvicorn, signals, drain
+closing.py    the end of listening, without a reset
 """
 
 from __future__ import annotations

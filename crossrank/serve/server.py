@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import signal
+import socket
 import ssl
 import sys
 import time
@@ -16,12 +17,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from crossrank.errors import CrossrankError, InputError, ModelError
 from crossrank.serve.app import Service, build
+from crossrank.serve.closing import turn_away
 from crossrank.serve.door import State
 from crossrank.serve.options import ServeOptions
 
 __all__ = ["JsonLines", "Server", "serve", "server_for"]
 
 SWITCH_SECONDS = 0.001
+# For a handshake under way to end and be accepted, and for a connection just made to bring the head of its request.
+HANDSHAKE_SECONDS = 0.2
+HEAD_SECONDS = 1.0
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -39,6 +44,36 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
+
+
+class Patient(H11Protocol):
+    """uvicorn's HTTP/1.1 that also hangs up on a connection which begins a request and sends no whole head in time.
+
+    waiting: the timer of that, for as long as a head is awaited: from the start, and from a later request's first byte.
+    """
+
+    header_timeout: float
+    waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.waiting = self.loop.call_later(self.header_timeout, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_here()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._head_is_here()
+        elif self.waiting is None:
+            self.waiting = self.loop.call_later(self.header_timeout, self.transport.close)
+
+    def _head_is_here(self) -> None:
+        if self.waiting is not None:
+            self.waiting.cancel()
+            self.waiting = None
 
 
 class Server(uvicorn.Server):
@@ -60,40 +95,29 @@ class Server(uvicorn.Server):
         self.state.draining = True
         asyncio.get_running_loop().call_soon_threadsafe(self._drain)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End listening so that every connection that was made is accepted, and what is accepted gets to ask; then as
+        uvicorn does, which hangs up on every connection that has no request yet.
+        """
+        for server in self.servers:
+            for listener in server.sockets:
+                turn_away(listener)
+        await asyncio.sleep(HANDSHAKE_SECONDS)
+        for server in self.servers:
+            server.close()
+        end = time.monotonic() + HEAD_SECONDS
+        while self._awaits_heads() and time.monotonic() < end and not self.force_exit:
+            await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
+
+    def _awaits_heads(self) -> bool:
+        return any(isinstance(each, Patient) and each.waiting for each in self.server_state.connections)
+
     def _drain(self) -> None:
         def stop() -> None:
             self.should_exit = True
 
         asyncio.get_running_loop().call_later(self.delay, stop)
-
-
-def protocol(header_timeout: float) -> type[H11Protocol]:
-    """uvicorn's HTTP/1.1 that also hangs up on a connection which begins a request and sends no whole head in time."""
-
-    class Patient(H11Protocol):
-        waiting: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self.waiting = self.loop.call_later(header_timeout, transport.close)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._head_is_here()
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self.cycle is not None and not self.cycle.response_complete:
-                self._head_is_here()
-            elif self.waiting is None:
-                self.waiting = self.loop.call_later(header_timeout, self.transport.close)
-
-        def _head_is_here(self) -> None:
-            if self.waiting is not None:
-                self.waiting.cancel()
-                self.waiting = None
-
-    return Patient
 
 
 def server_for(service: Service) -> tuple[Server, list[Exception]]:
@@ -105,6 +129,9 @@ def server_for(service: Service) -> tuple[Server, list[Exception]]:
         failures.append(error)
         server.should_exit = True
 
+    class Timed(Patient):
+        header_timeout = options.header_timeout
+
     config = uvicorn.Config(
         build(service, failed),
         host=options.host,
@@ -113,7 +140,7 @@ def server_for(service: Service) -> tuple[Server, list[Exception]]:
         ssl_certfile=options.ssl_certfile,
         ssl_keyfile=options.ssl_keyfile,
         root_path=("/" + options.root_path.strip("/")).rstrip("/"),
-        http=protocol(options.header_timeout),
+        http=Timed,
         ws="none",
         lifespan="on",
         loop="asyncio",

@@ -26,7 +26,7 @@ LARGE = {"query": "the river", "documents": ["a fox by the river " * 20] * 200}
 def test_sigterm_under_load_loses_no_accepted_request(folder):
     port = free_port()
     with (
-        started("--model", f"tiny={folder}", "--port", str(port), "--drain-delay", "0.5") as process,
+        started("--model", f"tiny={folder}", "--port", str(port), "--drain-delay", "1") as process,
         client(port) as http,
     ):
         until(lambda: answers(http) == 200, 60)
