@@ -3,12 +3,15 @@
 On CPU each sequence, or run of equally long ones, is one call of scaled_dot_product_attention on views of the flat
 tensors. On CUDA in half precision the whole batch is one variable-length flash call; float32 and ALiBi, which that
 kernel does not compute, take the per-sequence way there too, and not with cuDNN's kernels.
+
+With a window a token attends to neighbours alone, and what is computed grows with a sequence's length, not its square.
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from functools import cache, lru_cache
+from inspect import signature
 from itertools import groupby
 
 import torch
@@ -29,13 +32,22 @@ BIAS_ELEMENTS = 1 << 22
 # three times as long at 130 tokens (torch 2.13, AMX). What is kept for the way back then grows with the square.
 PLAIN_LENGTH = 256
 
+# Attention to neighbours takes so many tokens at a time, and beside them the neighbours of the first and of the last.
+LOCAL_ROWS = 128
+
 Heads = Float[Tensor, "tokens heads dim"]
 
 
-def attend(q: Heads, k: Heads, v: Heads, batch: Packed, slopes: tuple[float, ...] | None = None) -> Heads:
-    """Every token attends to every token of its own sequence; with `slopes`, minus slope times distance."""
-    if slopes is None and _flash(q):
-        return _varlen(q, k, v, batch.bounds, batch.bounds, max(batch.lengths), max(batch.lengths))
+def attend(
+    q: Heads, k: Heads, v: Heads, batch: Packed, slopes: tuple[float, ...] | None = None, window: int | None = None
+) -> Heads:
+    """Every token attends to every token of its own sequence; with `slopes`, minus slope times distance.
+
+    With `window`, and then without slopes, only to those that lie at most so many places away.
+    """
+    longest = max(batch.lengths)
+    if slopes is None and _flash(q) and (window is None or _varlen_windows()):
+        return _varlen(q, k, v, batch.bounds, batch.bounds, longest, longest, window)
     outputs = []
     runs = _runs(batch.lengths)
     # Split, not sliced: on the way back a slice fills a tensor of the whole batch with zeros, for each of them.
@@ -43,10 +55,12 @@ def attend(q: Heads, k: Heads, v: Heads, batch: Packed, slopes: tuple[float, ...
     with _any_length(q):
         for (count, length), *run in zip(runs, *parts, strict=True):
             queries, keys, values = (part.view(count, length, *q.shape[1:]).transpose(1, 2) for part in run)
-            if slopes is None:
-                mixed = _mixed(queries, keys, values)
-            else:
+            if slopes is not None:
                 mixed = _alibi(queries, keys, values, slopes)
+            elif window is not None and length > window + 1:
+                mixed = _local(queries, keys, values, window)
+            else:
+                mixed = _mixed(queries, keys, values)
             outputs.append(mixed.transpose(1, 2).reshape(count * length, *q.shape[1:]))
     return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
@@ -57,9 +71,10 @@ def attend_first(
     v: Heads,
     batch: Packed,
     slopes: tuple[float, ...] | None = None,
+    window: int | None = None,
 ) -> Float[Tensor, "pairs heads dim"]:
     """As attend, for the first token of each sequence alone: q has one row a sequence."""
-    if slopes is None and _flash(q):
+    if slopes is None and window is None and _flash(q):
         one_each = torch.arange(len(batch.bounds), dtype=torch.int32, device=q.device)
         return _varlen(q, k, v, one_each, batch.bounds, 1, max(batch.lengths))
     outputs = []
@@ -70,6 +85,8 @@ def attend_first(
         for (count, length), first, *run in zip(runs, firsts, *parts, strict=True):
             keys, values = (part.view(count, length, *q.shape[1:]).transpose(1, 2) for part in run)
             queries = first.unsqueeze(2)
+            if window is not None:
+                keys, values = keys[:, :, : window + 1], values[:, :, : window + 1]
             bias = None
             if slopes is not None:
                 bias = _bias(slopes, torch.arange(length, device=q.device)[None, :], q.dtype)[None]
@@ -138,6 +155,28 @@ def _bias(slopes: tuple[float, ...], distance: Tensor, dtype: torch.dtype) -> Te
     return (-torch.tensor(slopes, device=distance.device)[:, None, None] * distance).to(dtype)
 
 
+def _local(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """Attention to neighbours on [sequences, heads, length, dim], some rows at a time."""
+    length = q.shape[2]
+    band = _band(LOCAL_ROWS + 2 * window, window, q.dtype, q.device)
+    parts = []
+    for start in range(0, length, LOCAL_ROWS):
+        stop = min(start + LOCAL_ROWS, length)
+        low, high = max(0, start - window), min(length, stop + window)
+        bias = band[start - low : stop - low, : high - low]
+        parts.append(_mixed(q[:, :, start:stop], k[:, :, low:high], v[:, :, low:high], bias[None, None]))
+    return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
+
+
+@lru_cache(maxsize=4)
+def _band(size: int, window: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "size size"]:
+    """Nothing where two of `size` positions are neighbours, minus infinity elsewhere."""
+    with torch.inference_mode(False):  # training may be next to use it
+        position = torch.arange(size, device=device)
+        far = (position[:, None] - position).abs() > window
+        return torch.zeros(size, size, dtype=dtype, device=device).masked_fill_(far, -torch.inf)
+
+
 def _mixed(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """Attention on [sequences, heads, length, dim]: fused, or written out where the way back is faster so."""
     learns = q.requires_grad and q.dtype is torch.bfloat16 and q.device.type == "cpu"
@@ -162,9 +201,29 @@ def _flash(q: Tensor) -> bool:
     return q.is_cuda and q.dtype in (torch.float16, torch.bfloat16)
 
 
-def _varlen(q: Tensor, k: Tensor, v: Tensor, q_bounds: Tensor, k_bounds: Tensor, q_max: int, k_max: int) -> Tensor:
+@cache
+def _varlen_windows() -> bool:
+    """Whether this torch's flash call has windows; the first that had the call had none."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return "window_size" in signature(varlen_attn).parameters
+
+
+def _varlen(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_bounds: Tensor,
+    k_bounds: Tensor,
+    q_max: int,
+    k_max: int,
+    window: int | None = None,
+) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn  # imported where a CUDA device is certain
 
-    mixed = varlen_attn(q, k, v, q_bounds, k_bounds, q_max, k_max)
+    if window is None:
+        mixed = varlen_attn(q, k, v, q_bounds, k_bounds, q_max, k_max)
+    else:
+        mixed = varlen_attn(q, k, v, q_bounds, k_bounds, q_max, k_max, window_size=(window, window))
     assert isinstance(mixed, Tensor)  # a tuple comes only when return_aux asks for one
     return mixed

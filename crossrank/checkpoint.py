@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from crossrank.errors import CheckpointError
 from crossrank.models import architecture
+from crossrank.models.naming import WORDS
 from crossrank.nibbles import unpacked
 from crossrank.template import Template
 from crossrank.tokens import Tokenizer
@@ -61,7 +62,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     weights, tensors = read_tensors(folder)
     names = frozenset(tensors)
     module = architecture(config, names)
-    rows = [t.shape[0] for name, t in tensors.items() if name.endswith("word_embeddings.weight") and t.ndim == 2]
+    rows = [t.shape[0] for name, t in tensors.items() if name.endswith(WORDS) and t.ndim == 2]
     settings = module.Config.read({**config, "vocab_size": rows[0]} if rows else config, names)
     if settings.hidden_size % settings.num_attention_heads:
         raise CheckpointError(

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from crossrank.attention import attend, attend_first
 from crossrank.batch import Packed
+from crossrank.rotary import rotated
 
 __all__ = ["ACTIVATIONS", "Encoder", "First", "Hidden", "PostNormBlock", "SelfAttention"]
 
@@ -32,15 +33,27 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class SelfAttention(nn.Module):
     """Multi-head self-attention. Keys and values share a projection; queries have theirs, so that it can be skipped.
 
-    With `query_key_norm_eps`, queries and keys are normalised over the full width before the heads part.
+    With `query_key_norm_eps`, queries and keys are normalised over the full width before the heads part; with `theta`,
+    turned by their positions. With `window`, a token attends to so many neighbours on either side alone.
     """
 
-    def __init__(self, width: int, heads: int, query_key_norm_eps: float | None = None) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        query_key_norm_eps: float | None = None,
+        bias: bool = True,
+        theta: float | None = None,
+        window: int | None = None,
+    ) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value: nn.Module = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
+        self.theta = theta
+        self.window = window
+        self.query = nn.Linear(width, width, bias=bias)
+        self.key_value: nn.Module = nn.Linear(width, 2 * width, bias=bias)
+        self.out = nn.Linear(width, width, bias=bias)
 
         def norm() -> nn.Module:
             return nn.Identity() if query_key_norm_eps is None else nn.LayerNorm(width, query_key_norm_eps)
@@ -48,18 +61,23 @@ class SelfAttention(nn.Module):
         self.query_norm, self.key_norm = norm(), norm()
 
     def forward(self, x: Hidden, batch: Packed, slopes: tuple[float, ...] | None = None) -> Hidden:
-        return self.out(attend(self._queries(x), *self._keys_values(x), batch, slopes).flatten(-2))
+        queries = self._queries(x, batch.positions)
+        return self.out(attend(queries, *self._keys_values(x, batch), batch, slopes, self.window).flatten(-2))
 
     def first(self, x: Hidden, batch: Packed, slopes: tuple[float, ...] | None = None) -> First:
-        queries = self._queries(x[batch.first])
-        return self.out(attend_first(queries, *self._keys_values(x), batch, slopes).flatten(-2))
+        queries = self._queries(x[batch.first], batch.positions[batch.first])
+        return self.out(attend_first(queries, *self._keys_values(x, batch), batch, slopes, self.window).flatten(-2))
 
-    def _queries(self, x: Tensor) -> Tensor:
-        return self.query_norm(self.query(x)).unflatten(-1, (self.heads, -1))
+    def _queries(self, x: Tensor, positions: Tensor) -> Tensor:
+        return self._turned(self.query_norm(self.query(x)), positions)
 
-    def _keys_values(self, x: Hidden) -> tuple[Tensor, Tensor]:
+    def _keys_values(self, x: Hidden, batch: Packed) -> tuple[Tensor, Tensor]:
         keys, values = self.key_value(x).chunk(2, -1)
-        return self.key_norm(keys).unflatten(-1, (self.heads, -1)), values.unflatten(-1, (self.heads, -1))
+        return self._turned(self.key_norm(keys), batch.positions), values.unflatten(-1, (self.heads, -1))
+
+    def _turned(self, x: Tensor, positions: Tensor) -> Tensor:
+        parts = x.unflatten(-1, (self.heads, -1))
+        return parts if self.theta is None else rotated(parts, positions, self.theta)
 
 
 class PostNormBlock(nn.Module):

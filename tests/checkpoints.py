@@ -179,6 +179,66 @@ def jina_b(seed: int = 0, *, layers: int = 3, width: int = 48, heads: int = 12, 
     return Recipe(_jina_bert_config(rows, width, layers, heads), tensors, tokenizer)
 
 
+def modernbert(
+    seed: int = 0, *, width: int = 32, layers: int = 4, heads: int = 4, pooling: str = "mean", window: int = 16
+) -> Recipe:
+    """The layout of Alibaba-NLP/gte-reranker-modernbert-base: norms first, rotary, two layers of three local."""
+    rows = vocabularies.modern().get_vocab_size()
+    config = {key: value for key, value in _sizes(rows, width, layers, heads, 8192).items() if "dropout" not in key}
+    del config["hidden_act"]
+    config |= {
+        "architectures": ["ModernBertForSequenceClassification"],
+        "model_type": "modernbert",
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": 2,
+        "classifier_activation": "gelu",
+        "classifier_bias": False,
+        "classifier_dropout": 0.0,
+        "classifier_pooling": pooling,
+        "cls_token_id": 2,
+        "decoder_bias": True,
+        "deterministic_flash_attn": False,
+        "embedding_dropout": 0.0,
+        "eos_token_id": 3,
+        "global_attn_every_n_layers": 3,
+        "global_rope_theta": 160000.0,
+        "gradient_checkpointing": False,
+        "hidden_activation": "gelu",
+        "id2label": {"0": "LABEL_0"},
+        "initializer_cutoff_factor": 2.0,
+        "label2id": {"LABEL_0": 0},
+        "layer_norm_eps": 1e-05,
+        "local_attention": window,
+        "local_rope_theta": 10000.0,
+        "mlp_bias": False,
+        "mlp_dropout": 0.0,
+        "norm_bias": False,
+        "norm_eps": 1e-05,
+        "pad_token_id": 0,
+        "position_embedding_type": "absolute",
+        "sep_token_id": 3,
+        "sparse_pred_ignore_index": -100,
+        "sparse_prediction": False,
+        "torch_dtype": "float16",
+    }
+    make = Maker(seed, width)
+    tensors = {"model.embeddings.tok_embeddings.weight": make.embeddings("", rows)[".word_embeddings.weight"]}
+    tensors |= make.scale("model.embeddings.norm")
+    for layer in range(layers):
+        stem = f"model.layers.{layer}"
+        if layer:
+            tensors |= make.scale(f"{stem}.attn_norm")
+        tensors |= make.linear(f"{stem}.attn.Wqkv", 3 * width, width, bias=False)
+        tensors |= make.linear(f"{stem}.attn.Wo", width, width, bias=False)
+        tensors |= make.scale(f"{stem}.mlp_norm")
+        tensors |= make.linear(f"{stem}.mlp.Wi", 4 * width, width, bias=False)
+        tensors |= make.linear(f"{stem}.mlp.Wo", width, 2 * width, bias=False)
+    tensors |= make.scale("model.final_norm")
+    tensors |= make.linear("head.dense", width, width, bias=False) | make.scale("head.norm")
+    return Recipe(config, tensors | make.linear("classifier", 1, width), "modern")
+
+
 def dual(seed: int = 0, *, width: int = 32, layers: int = 3, heads: int = 4, positions: int = 512) -> Recipe:
     """The layout of crossrank's own mini-en: `layers` of each side, two of both behind all but the last of them."""
     vocabulary = vocabularies.apart().get_vocab()
@@ -211,6 +271,10 @@ class Maker:
 
     def norm(self, name: str) -> Tensors:
         return {f"{name}.weight": 1 + 0.2 * self._normal(self.width), f"{name}.bias": 0.2 * self._normal(self.width)}
+
+    def scale(self, name: str) -> Tensors:
+        """A norm without a bias."""
+        return {f"{name}.weight": 1 + 0.2 * self._normal(self.width)}
 
     def embeddings(self, stem: str, rows: int, types: int | None = None, positions: int | None = None) -> Tensors:
         made = {f"{stem}.word_embeddings.weight": self._normal(rows, self.width)}
@@ -284,6 +348,7 @@ RECIPES = {
     "jina_v2": jina_v2,
     "jina_v1": jina_v1,
     "jina_b": jina_b,
+    "modernbert": modernbert,
     "dual": dual,
 }
 

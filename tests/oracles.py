@@ -30,10 +30,10 @@ def transformers_logits(model: torch.nn.Module, sequences: list[Filled]) -> list
         ids[row, : len(filled)] = torch.from_numpy(filled.tokens)
         mask[row, : len(filled)] = 1
         types[row, filled.split : len(filled)] = 1
-    if model.config.type_vocab_size == 1:
-        types.zero_()
+    kinds = getattr(model.config, "type_vocab_size", 0)  # ModernBERT takes no token types at all
+    named = {"token_type_ids": types if kinds > 1 else torch.zeros_like(types)} if kinds else {}
     with torch.inference_mode():
-        return model(input_ids=ids, attention_mask=mask, token_type_ids=types).logits[:, 0].tolist()
+        return model(input_ids=ids, attention_mask=mask, **named).logits[:, 0].tolist()
 
 
 def candding_scores(recipe: Recipe, name: str, home: Path, query: str, documents: list[str]) -> list[float]:

@@ -78,6 +78,23 @@ def byte_bpe() -> Tokenizer:
     )
 
 
+def modern() -> Tokenizer:
+    """As ModernBERT: bytes, a few of them merged, [CLS] q [SEP] d [SEP]."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = {("Ġ", letter): None for letter in string.ascii_lowercase}
+    pieces = dict.fromkeys([*BERT_SPECIALS, *alphabet, *("".join(merge) for merge in merges)])
+    raw = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, list(merges)))
+    raw.normalizer = normalizers.NFC()
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    raw.add_special_tokens([*BERT_SPECIALS[:-1], AddedToken("[MASK]", lstrip=True)])
+    return raw
+
+
 def apart() -> Tokenizer:
     """As crossrank's own mini-en: wordpiece's, with a frame round each side, [CLS] q [SEP] [CLS] d [SEP]."""
     return framed_apart(wordpiece())
@@ -113,4 +130,4 @@ def _roberta(
     return raw
 
 
-KINDS = {"wordpiece": wordpiece, "apart": apart, "bpe": bpe, "unigram": unigram, "byte_bpe": byte_bpe}
+KINDS = {"wordpiece": wordpiece, "apart": apart, "bpe": bpe, "unigram": unigram, "byte_bpe": byte_bpe, "modern": modern}

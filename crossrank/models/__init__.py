@@ -22,7 +22,13 @@ from crossrank.errors import CheckpointError
 
 __all__ = ["MODEL_TYPES", "architecture"]
 
-MODEL_TYPES = {"bert": "bert", "xlm-roberta": "roberta", "roberta": "roberta", "crossrank-dual": "dual"}
+MODEL_TYPES = {
+    "bert": "bert",
+    "xlm-roberta": "roberta",
+    "roberta": "roberta",
+    "modernbert": "modernbert",
+    "crossrank-dual": "dual",
+}
 
 
 def architecture(config: Mapping[str, Any], names: frozenset[str]) -> ModuleType:

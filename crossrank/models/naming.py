@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["EMBEDDINGS", "STOCK_BLOCKS", "adopted"]
+__all__ = ["EMBEDDINGS", "STOCK_BLOCKS", "WORDS", "adopted"]
 
 Table = Sequence[tuple[str, str]]
+
+# How the names end of what embeds the vocabulary, a row a piece.
+WORDS = ("word_embeddings.weight", "tok_embeddings.weight")
 
 EMBEDDINGS: Table = [
     (r"embeddings\.word_embeddings\.weight", r"embeddings.words.weight"),

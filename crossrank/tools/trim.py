@@ -29,13 +29,13 @@ from torch import Tensor
 
 from crossrank.checkpoint import read_config, read_tensors
 from crossrank.errors import CheckpointError, InputError, ModelError
+from crossrank.models.naming import WORDS
 from crossrank.tokens import Tokenizer
 from crossrank.tools.scripts import within
 from crossrank.tools.vocabulary import Vocabulary, read_vocabulary, rewritten
 
 __all__ = ["Trimmed", "trim"]
 
-EMBEDDING = "word_embeddings.weight"
 WEIGHTS = "pieces.weight"  # what each piece weighs where query and document share it: crossrank's dual layout
 # Of what may lie in a model's folder: what says nothing of ids. The rest is written anew or left out.
 COPIED = (
@@ -145,9 +145,10 @@ def trim(
 
 def _embedding(folder: Path, tensors: Mapping[str, Tensor], vocabulary: Vocabulary) -> str:
     """The name of the one tensor that embeds pieces, a row each."""
-    found = [name for name, tensor in tensors.items() if name.endswith(EMBEDDING) and tensor.ndim == 2]
+    found = [name for name, tensor in tensors.items() if name.endswith(WORDS) and tensor.ndim == 2]
     if len(found) != 1:
-        raise CheckpointError(f"{folder} has {len(found)} tensors named …{EMBEDDING}; trim knows models with one")
+        named = " or ".join(f"…{end}" for end in WORDS)
+        raise CheckpointError(f"{folder} has {len(found)} tensors named {named}; trim knows models with one")
     heads = [name for name in tensors if name.startswith(("lm_head.", "cls.predictions."))]
     if heads:
         raise CheckpointError(f"{folder} has a language-model head, {heads[0]!r} first, with rows of its own; drop it")

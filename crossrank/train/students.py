@@ -27,12 +27,13 @@ from torch import Tensor
 from crossrank.checkpoint import read_checkpoint, read_config, read_tensors
 from crossrank.errors import CheckpointError, InputError
 from crossrank.models import architecture
+from crossrank.models.naming import WORDS
 from crossrank.train.alibi import jina_config, to_jinabert
 from crossrank.train.narrowing import narrowed
 
 __all__ = ["Built", "Plan", "build_student", "spread"]
 
-LAYER = re.compile(r"(.*\bencoder\.layers?\.)(\d+)(\..+)")
+LAYER = re.compile(r"((?:.*\.)?layers?\.)(\d+)(\..+)")
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model",
@@ -140,7 +141,7 @@ def _read(folder: Path, new_head: int | None) -> tuple[dict[str, Any], dict[str,
         tensors = _with_head(tensors, config, new_head)
     names = frozenset(tensors)
     module = architecture(config, names)
-    rows = next(len(tensor) for name, tensor in tensors.items() if name.endswith("word_embeddings.weight"))
+    rows = next(len(tensor) for name, tensor in tensors.items() if name.endswith(WORDS))
     settings = module.Config.read({**config, "vocab_size": rows}, names)
     # Sizes as they are, and what would else follow from them: a JinaBERT's slopes from the number of its layers.
     read = {name: getattr(settings, name) for name in settings.__dataclass_fields__ if name != "query_key_norm"}
@@ -168,6 +169,11 @@ def _picked(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor], layers: Sequence[int]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The layers named, in the order named, numbered anew."""
+    sizes: dict[str, Any] = {"num_hidden_layers": len(layers)}
+    if "layer_types" in config:
+        if layers[0]:
+            raise InputError(f"a ModernBERT's first layer has no norm before it and stays the first; found {layers[0]}")
+        sizes["layer_types"] = [config["layer_types"][layer] for layer in layers]
     picked = {}
     for name, tensor in tensors.items():
         match = LAYER.fullmatch(name)
@@ -177,7 +183,7 @@ def _picked(
         stem, number, rest = match.groups()
         if int(number) in layers:
             picked[f"{stem}{layers.index(int(number))}{rest}"] = tensor
-    return {**config, "num_hidden_layers": len(layers)}, picked
+    return {**config, **sizes}, picked
 
 
 def _write(into: Path, teacher: Path, config: dict[str, Any], tensors: Mapping[str, Tensor], plan: Plan) -> None:

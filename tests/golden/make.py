@@ -11,8 +11,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from tests.checkpoints import Recipe, bert, dual, jina_v1, jina_v2, load, xlm_roberta
-from tests.models import test_bert, test_dual, test_roberta
+from tests.checkpoints import Recipe, bert, dual, jina_v1, jina_v2, load, modernbert, xlm_roberta
+from tests.models import test_bert, test_dual, test_modernbert, test_roberta
 from tests.oracles import candding_scores, encoded, transformers_logits
 
 HERE = Path(__file__).parent
@@ -38,6 +38,7 @@ def main() -> None:
         "xlm_roberta": stock,
         "jina_v2": jina_v2(seed=12, width=16, layers=2, heads=2, positions=66),
         "jina_v1": jina_v1(seed=13, width=24, layers=4, heads=6),
+        "modernbert": modernbert(seed=15, width=16, layers=4, heads=2, window=8),
         "dual": dual(seed=14, width=16, layers=2, heads=2, positions=64),
     }
     with tempfile.TemporaryDirectory() as home:
@@ -47,6 +48,10 @@ def main() -> None:
         "xlm_roberta": {"by": "transformers", "logits": logits(stock, test_roberta.reference(stock))},
         "jina_v2": {"by": "transformers, renamed", "logits": logits(stock, test_roberta.reference(stock))},
         "jina_v1": {"by": "candding", "scores": scores},
+        "modernbert": {
+            "by": "transformers",
+            "logits": logits(recipes["modernbert"], test_modernbert.reference(recipes["modernbert"])),
+        },
         "dual": {
             "by": "transformers, and words counted in Python",
             "logits": test_dual.Reference(recipes["dual"]).logits([(QUERY, document) for document in DOCUMENTS]),

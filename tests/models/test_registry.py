@@ -45,6 +45,16 @@ LARGE = {
     "intermediate_size": 4096,
     "max_position_embeddings": 8194,
 }
+MODERN = {
+    "model_type": "modernbert",
+    "vocab_size": 50368,
+    "hidden_size": 768,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 12,
+    "intermediate_size": 1152,
+    "max_position_embeddings": 8192,
+    "classifier_pooling": "mean",
+}
 
 PUBLISHED = {
     "jina-reranker-v1-tiny-en": (V1 | {"num_hidden_layers": 4}, GATED, 33_046_273),
@@ -63,6 +73,7 @@ PUBLISHED = {
         frozenset(),
         117_641_089,
     ),
+    "gte-reranker-modernbert-base": (MODERN, frozenset(), 149_605_633),
 }
 
 
@@ -80,13 +91,15 @@ def test_a_published_config_builds_the_published_number_of_parameters(name):
 def test_each_layout_finds_its_file(kind):
     recipe = RECIPES[kind]()
     file = architecture(recipe.config, frozenset(recipe.tensors)).__name__.rpartition(".")[2]
-    files = {"bert": "bert", "xlm_roberta": "roberta", "jina_v2": "roberta", "dual": "dual"}
-    assert file == files.get(kind, "jinabert")
+    files = {"jina_v1": "jinabert", "jina_b": "jinabert", "xlm_roberta": "roberta", "jina_v2": "roberta"}
+    assert file == files.get(kind, kind)
 
 
 @pytest.mark.parametrize("model_type", [None, "t5", "deberta-v2"])
 def test_an_unknown_model_type_is_named_beside_the_known_ones(model_type):
-    with pytest.raises(CheckpointError, match=f"{model_type!r}.*bert, xlm-roberta, roberta, crossrank-dual"):
+    with pytest.raises(
+        CheckpointError, match=f"{model_type!r}.*bert, xlm-roberta, roberta, modernbert, crossrank-dual"
+    ):
         architecture({"model_type": model_type}, frozenset())
 
 

@@ -8,13 +8,19 @@ from sentence_transformers import CrossEncoder
 from transformers import PreTrainedTokenizerFast
 
 from crossrank import Reranker
-from tests.checkpoints import bert, tiny, xlm_roberta
-from tests.models import test_bert, test_roberta
+from tests.checkpoints import bert, modernbert, tiny, xlm_roberta
+from tests.models import test_bert, test_modernbert, test_roberta
 
 PAIRS = [("what is the capital of france", "paris"), ("a red fox", "the fox is red"), ("paris", "")]
-MADE = {"bert": (bert, test_bert.reference), "xlm_roberta": (xlm_roberta, test_roberta.reference)}
+MADE = {
+    "bert": (bert, test_bert.reference),
+    "xlm_roberta": (xlm_roberta, test_roberta.reference),
+    "modernbert": (modernbert, test_modernbert.reference),
+}
+BERTS = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]"}
 SPECIAL = {
-    "bert": {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]"},
+    "bert": BERTS,
+    "modernbert": BERTS,
     "xlm_roberta": {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"},
 }
 

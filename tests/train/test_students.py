@@ -28,7 +28,7 @@ def test_a_student_with_all_layers_is_its_teacher_score_for_score(kind, tmp_path
     assert built.parameters == built.teacher_parameters
 
 
-@pytest.mark.parametrize("kind", sorted(RECIPES.keys() - {"dual"}))
+@pytest.mark.parametrize("kind", sorted(RECIPES.keys() - {"dual", "modernbert"}))
 def test_a_student_has_the_layers_that_were_picked(kind, tmp_path):
     """Layers that are copies of one another: then it must not matter which are picked, but how many."""
     recipe = RECIPES[kind](layers=3)
@@ -48,6 +48,22 @@ def _of_layer_0(name):
             head, _, tail = name.partition(stem)
             return f"{head}{stem}0.{tail.partition('.')[2]}"
     return name
+
+
+def test_a_modernbert_student_keeps_each_layers_reach(tmp_path):
+    """Layers 0 and 3 of six see all, the others neighbours."""
+    teacher = RECIPES["modernbert"](layers=6).write(tmp_path / "teacher")
+    assert build_student(teacher, tmp_path / "student", Plan(layers=(0, 2, 3))).layers == (0, 2, 3)
+    _, old = read_tensors(teacher)
+    _, new = read_tensors(tmp_path / "student")
+    assert torch.equal(new["model.layers.2.attn.Wqkv.weight"], old["model.layers.3.attn.Wqkv.weight"])
+    student = Reranker.load(tmp_path / "student", device="cpu").checkpoint
+    assert [block.attention.window for block in student.model.blocks] == [None, 8, None]
+    with pytest.raises(InputError, match="first layer has no norm before it"):
+        build_student(teacher, tmp_path / "other", Plan(layers=(1, 2)))
+    with pytest.raises(CheckpointError, match="no rule says how this tensor is narrowed"):
+        build_student(teacher, tmp_path / "other", Plan(width=16))
+    assert not (tmp_path / "other").exists()
 
 
 def test_layers_that_are_picked_in_order_keep_their_own_weights(tmp_path):
