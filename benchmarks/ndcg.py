@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossrank import Reranker
-from crossrank.evaluate.collections import chosen_queries, open_collection
+from crossrank.collections import chosen_queries, open_collection
 from crossrank.evaluate.first_stage import retrieve
 from crossrank.evaluate.measures import mean, measure
 from crossrank.evaluate.runs import in_order

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from crossrank.collections import open_collection
 from crossrank.evaluate.card import run_card
-from crossrank.evaluate.collections import open_collection
 from crossrank.evaluate.compare import Difference, compare, differences
 from crossrank.evaluate.report import report_page
 from crossrank.evaluate.results import as_json, write_runs

@@ -15,6 +15,11 @@ from crossrank.words import words
         ("iPhone用ケース", ["iphone", "用ケ", "ケー", "ース"]),
         ("寺", ["寺"]),
         ("", []),
+        ("हिन्दी भाषा में", ["हिन्दी", "भाषा", "में"]),
+        ("การเรียนรู้", ["กา", "าร", "รเ", "เร", "รี", "ีย", "ยน", "นร", "รู", "ู้"]),
+        ("مُدَرِّس في", ["مُدَرِّس", "في"]),
+        ("re\u0301sume\u0301 r\u00e9sum\u00e9", ["r\u00e9sum\u00e9", "r\u00e9sum\u00e9"]),
+        ("snake_case__x", ["snake", "case", "x"]),
     ],
 )
 def test_words_are_lowered_stopped_and_paired_where_there_are_no_spaces(text, expected):

@@ -117,7 +117,7 @@ def _read(path: Path) -> list[Labelled]:
 def _of_collection(folder: Path, top_k: int, limit: int | None) -> list[Labelled]:
     """BM25's candidates of a collection's queries."""
     import crossrank.evaluate  # noqa: F401  # says what is not installed
-    from crossrank.evaluate.collections import chosen_queries, open_collection
+    from crossrank.collections import chosen_queries, open_collection
     from crossrank.evaluate.first_stage import retrieve
 
     collection = open_collection(str(folder))

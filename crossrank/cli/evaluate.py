@@ -90,18 +90,20 @@ def command(
     where it was when the same command is given again. Without --measure: those of the suite, or nDCG@10, R@10, RR@10.
     """
     import crossrank.evaluate  # noqa: F401  # says what is not installed, before anything is read
+    from crossrank.collections import open_collection
     from crossrank.evaluate.card import run_card
-    from crossrank.evaluate.collections import open_collection
     from crossrank.evaluate.compare import differences
     from crossrank.evaluate.measures import DEFAULT, parse
     from crossrank.evaluate.run import Options, evaluate
-    from crossrank.evaluate.runs import write_whole
+    from crossrank.evaluate.runs import refuse_spaces, write_whole
     from crossrank.evaluate.systems import open_system
     from crossrank.windows import Limits
 
     for path in (json_file, report):
         if path is not None and path.is_dir():
             raise InputError(f"{path} is a folder; a file to write would do")
+    if runs is not None and runs.exists() and not runs.is_dir():
+        raise InputError(f"{runs} is a file; a folder to write runs into would do")
     plain = Options(
         first_stage=first_stage or "bm25",
         top_k=top_k,
@@ -116,6 +118,9 @@ def command(
     systems = [open_system(spec, device=device, limits=limits) for spec in model or ["mini-en"]]
     opened = [([open_collection(spec) for spec in specs], chosen) for specs, chosen in groups]
     _refuse_twins([collection.name for members, _ in opened for collection in members])
+    if runs is not None:
+        for collection in (each for members, _ in opened for each in members):
+            refuse_spaces(collection)
     tables: list[Table] = []
     with _progress() as advance:
         for members, chosen in opened:

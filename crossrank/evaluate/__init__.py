@@ -1,6 +1,5 @@
 """Does a reranker help? Collections in; measures, comparisons, cost and a report out.
 
-    collections.py   queries, documents, judgements: a Collection, from beir.py, trec.py or ir_datasets
     first_stage.py   BM25, a run file or the collection's own candidates: what there is to rerank
     systems.py       models side by side; baselines.py has the peers
     run.py           the loop, which journal.py makes resumable

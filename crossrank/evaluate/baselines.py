@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crossrank.calibration import files_hash
-from crossrank.errors import InputError, MissingExtra, need
-from crossrank.evaluate.systems import Judge, Judged, System
+from crossrank.errors import InputError, MissingExtra, ModelError, need
+from crossrank.evaluate.systems import Judged, Loaded, System
 
 __all__ = ["KINDS", "biencoder", "crossencoder", "flashrank"]
 
@@ -24,23 +26,28 @@ def biencoder(folder: Path) -> System:
     cannot depend on where an interruption fell. That time counts as the system's.
     """
     need("sentence_transformers", extra="train")
+    if not (folder / "modules.json").is_file():
+        raise InputError(f"{folder} is no bi-encoder: sentence-transformers saves a folder with modules.json")
     digest = files_hash(folder)
 
-    def load(texts: Sequence[str]) -> Judge:
+    def load(texts: Sequence[str]) -> Loaded:
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(str(folder), local_files_only=True)
+        with _named(folder):
+            model = SentenceTransformer(str(folder), local_files_only=True)
 
         def encode(side: Callable[..., Any], values: Sequence[str]) -> np.ndarray:
             return np.asarray(side(list(values), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False))
 
+        started = time.perf_counter()
         vectors = dict(zip(texts, encode(model.encode_document, texts), strict=True))
+        ahead = time.perf_counter() - started
 
         def judge(query: str, documents: Sequence[str]) -> Judged:
             towards = encode(model.encode_query, [query])[0]
             return Judged([float(vectors[document] @ towards) for document in documents])
 
-        return judge
+        return judge, ahead
 
     card: dict[str, object] = {"kind": "biencoder", "folder": str(folder), "sha256": digest}
     return System(f"{_name(folder)} bi-encoder", f"biencoder {digest}", "cosine", card, load)
@@ -51,18 +58,19 @@ def crossencoder(folder: Path) -> System:
     need("sentence_transformers", extra="train")
     digest = files_hash(folder)
 
-    def load(texts: Sequence[str]) -> Judge:
+    def load(texts: Sequence[str]) -> Loaded:
         import torch
         from sentence_transformers import CrossEncoder
 
-        model = CrossEncoder(str(folder), local_files_only=True)
+        with _named(folder):
+            model = CrossEncoder(str(folder), local_files_only=True)
 
         def judge(query: str, documents: Sequence[str]) -> Judged:
             pairs = [(query, document) for document in documents]
             scores = model.predict(pairs, batch_size=BATCH, activation_fn=torch.nn.Identity(), show_progress_bar=False)
             return Judged([float(score) for score in scores])
 
-        return judge
+        return judge, 0.0
 
     card: dict[str, object] = {"kind": "crossencoder", "folder": str(folder), "sha256": digest}
     return System(f"{_name(folder)} CrossEncoder", f"crossencoder {digest}", "logit", card, load)
@@ -80,7 +88,7 @@ def flashrank(folder: Path) -> System:
         raise InputError(f"flashrank:{folder}: FlashRank knows no model of that name, but {', '.join(model_file_map)}")
     digest = files_hash(folder)
 
-    def load(texts: Sequence[str]) -> Judge:
+    def load(texts: Sequence[str]) -> Loaded:
         from flashrank import Ranker, RerankRequest  # type: ignore[import-untyped,unused-ignore]
 
         ranker = Ranker(model_name=folder.name, cache_dir=str(folder.parent), log_level="WARNING")
@@ -92,10 +100,20 @@ def flashrank(folder: Path) -> System:
                 scores[found["id"]] = float(found["score"])
             return Judged(scores)
 
-        return judge
+        return judge, 0.0
 
     card: dict[str, object] = {"kind": "flashrank", "folder": str(folder), "sha256": digest}
     return System(f"{folder.name} FlashRank", f"flashrank {digest}", "score", card, load)
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """What loading raises, as a ModelError that names the folder."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{folder} cannot be loaded by sentence-transformers: {reason}") from error
 
 
 def _name(folder: Path) -> str:

@@ -17,14 +17,14 @@ from pathlib import Path
 import bm25s
 import numpy as np
 
+from crossrank.collections import Collection
 from crossrank.errors import InputError
-from crossrank.evaluate.collections import Collection
 from crossrank.evaluate.runs import Run, in_order, read_run
 from crossrank.words import K1, B, words
 
 __all__ = ["BM25", "FirstStage", "retrieve"]
 
-RULES = "2"  # goes into every cached index's name: change it when words.py changes
+RULES = "3"  # goes into every cached index's name: change it when words.py changes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -50,7 +50,7 @@ class Journal:
                 self._file = None
 
     def ready(self, seconds: float) -> None:
-        """Record the time that loading took, and encoding ahead where a system does that."""
+        """Record the time that a system worked on the texts before the first query."""
         self.ready_seconds = seconds
         self._write({"ready_seconds": seconds})
 

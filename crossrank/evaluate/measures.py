@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import ir_measures
 from ir_measures.providers import FallbackProvider
 
+from crossrank.collections import Qrels
 from crossrank.errors import InputError
-from crossrank.evaluate.collections import Qrels
 from crossrank.evaluate.runs import Run
 
 __all__ = ["DEFAULT", "Value", "measure", "mean", "parse"]

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from crossrank.collections import Collection, Gap, Qrels, chosen_queries
 from crossrank.errors import InputError
-from crossrank.evaluate.collections import Collection, Gap, Qrels, chosen_queries
 from crossrank.evaluate.cost import forget_peak, peak_memory
 from crossrank.evaluate.first_stage import FirstStage, retrieve
 from crossrank.evaluate.journal import Done, Journal
@@ -49,7 +51,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """documents: scored. seconds: spent on them, encoding ahead included, loading of weights left out for crossrank.
+    """documents: scored. seconds: spent on them, encoding ahead included, reading of weights left out.
     tokens: read by the model, where known. peak: largest resident memory of the process meanwhile, in bytes."""
 
     documents: int
@@ -79,7 +81,8 @@ class Outcome:
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
     """All systems on one collection; the first outcome is the first stage's own order. measures: as asked for.
-    ceiling: R@top_k, also among each outcome's values; that of the first stage is the most a reranker can reach."""
+    ceiling: R@ as many as there are candidates, also among each outcome's values; that of the first stage is the most a
+    reranker can reach."""
 
     collection: Collection
     queries: Sequence[str]
@@ -108,9 +111,7 @@ def evaluate_one(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"two systems are called {twice!r}; give their folders different names")
-    ceiling = f"R@{options.top_k}"
     asked = parse(options.measures)
-    measures = parse([*asked, ceiling])
     queries = chosen_queries(collection, options.limit_queries, options.seed)
     qrels = {query: collection.qrels[query] for query in queries}
     stage = retrieve(
@@ -121,6 +122,11 @@ def evaluate_one(
         inject_relevant=options.inject_relevant,
         cache=options.work,
     )
+    if stage.name in names:
+        raise InputError(f"a system is called {stage.name!r}, as the first stage is; rename one of the files")
+    # Relevant documents that are added lie below top_k.
+    ceiling = f"R@{max([options.top_k, *map(len, stage.run.values())])}"
+    measures = parse([*asked, ceiling])
     found = sum(map(len, stage.run.values()))
     first = Cost(found, stage.seconds, None, None) if options.first_stage == "bm25" else None
     outcomes = [_outcome(stage.name, "score", stage.run, qrels, measures, first)]
@@ -153,7 +159,9 @@ def _rerank(
 ) -> tuple[dict[str, dict[str, float]], Cost]:
     """Scores of every candidate; queries that an earlier, interrupted call finished are taken from its journal."""
     assert system.load is not None
-    key = hashlib.sha256("\n".join([collection.digest, stage.key, system.key, *queries]).encode()).hexdigest()
+    # The machine's part is there for the cost, which another number of threads would change, not for the scores.
+    place = f"{torch.__version__} {torch.get_num_threads()}"
+    key = hashlib.sha256("\n".join([collection.digest, stage.key, system.key, place, *queries]).encode()).hexdigest()
     path = work / "journals" / f"{safe_name(collection.name)}.{safe_name(system.name)}.{key[:20]}.jsonl"
     with Journal(path).open() as journal:
         left = [query for query in queries if query not in journal.done]
@@ -162,9 +170,8 @@ def _rerank(
         if left:
             forget_peak()
             texts = {document for query in queries for document, _ in stage.run[query]}
-            started = time.perf_counter()
-            judge = system.load([collection.documents[document] for document in sorted(texts)])
-            journal.ready(time.perf_counter() - started)
+            judge, ahead = system.load([collection.documents[document] for document in sorted(texts)])
+            journal.ready(ahead)
         for query in left:
             documents = [document for document, _ in stage.run[query]]
             started = time.perf_counter()
@@ -179,11 +186,10 @@ def _rerank(
             del judge
             gc.collect()  # the next system's peak should not hold this one's weights
         done = [journal.done[query] for query in queries]
-        ahead = journal.ready_seconds if system.scale == "cosine" else 0.0
     tokens = [each.tokens for each in done if each.tokens is not None]
     cost = Cost(
         documents=sum(len(each.scores) for each in done),
-        seconds=ahead + sum(each.seconds for each in done),
+        seconds=journal.ready_seconds + sum(each.seconds for each in done),
         tokens=sum(tokens) if len(tokens) == len(done) else None,
         peak=max((each.peak for each in done if each.peak is not None), default=None),
     )

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from crossrank.collections import Collection
+from crossrank.errors import InputError
 from crossrank.lines import BadLines, numbered
 
-__all__ = ["Run", "in_order", "read_run", "safe_name", "write_qrels", "write_run", "write_whole"]
+__all__ = ["Run", "in_order", "read_run", "refuse_spaces", "safe_name", "write_qrels", "write_run", "write_whole"]
 
 Run = Mapping[str, Sequence[tuple[str, float]]]
 
@@ -51,6 +53,16 @@ def read_run(path: Path) -> dict[str, list[tuple[str, float]]]:
             found[query][document] = score
     bad.stop()
     return {query: in_order(scores.items()) for query, scores in found.items()}
+
+
+def refuse_spaces(collection: Collection) -> None:
+    """InputError where an id has a space in it, or is empty: in a run it would be another number of fields."""
+    for what, ids in (("query", collection.queries), ("document", collection.documents)):
+        bad = next((each for each in ids if len(each.split()) != 1 or each != each.strip()), None)
+        if bad is not None:
+            raise InputError(
+                f"{collection.source}: a TREC run cannot hold the {what} id {bad!r}: empty, or with spaces"
+            )
 
 
 def write_run(path: Path, run: Run, tag: str) -> None:

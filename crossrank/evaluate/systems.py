@@ -33,6 +33,7 @@ class Judged:
 
 
 Judge = Callable[[str, Sequence[str]], Judged]
+Loaded = tuple[Judge, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +41,15 @@ class System:
     """Something that scores documents for a query.
 
     key: what decides its scores, for telling interrupted work apart. scale: what its scores are. load: given every
-    text that will be asked about, returns the function that scores; only then is a model read. run: the file of a
-    system that is a run already.
+    text that will be asked about, returns the function that scores, and the seconds that it worked on the texts
+    already; only then is a model read, which does not count. run: the file of a system that is a run already.
     """
 
     name: str
     key: str
     scale: str
     card: dict[str, object]
-    load: Callable[[Sequence[str]], Judge] | None
+    load: Callable[[Sequence[str]], Loaded] | None
     run: Path | None = field(default=None)
 
 
@@ -81,7 +82,7 @@ def _crossrank(spec: str, device: str | None, limits: Limits) -> System:
     digest = files_hash(folder)
     card: dict[str, object] = {"kind": "crossrank", "folder": str(folder), "sha256": digest, "limits": asdict(limits)}
 
-    def load(texts: Sequence[str]) -> Judge:
+    def load(texts: Sequence[str]) -> Loaded:
         reranker = Reranker.load(folder, device=device, dtype=dtype or None, limits=limits)
 
         def judge(query: str, documents: Sequence[str]) -> Judged:
@@ -91,7 +92,7 @@ def _crossrank(spec: str, device: str | None, limits: Limits) -> System:
                 scores[hit.index] = hit.logit
             return Judged(scores, ranking.usage.total_tokens)
 
-        return judge
+        return judge, 0.0
 
     from crossrank import __version__
 

@@ -10,13 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from sentence_transformers import CrossEncoder
 
+from crossrank.collections import open_collection
 from crossrank.errors import InputError
-from crossrank.lines import json_objects
 from crossrank.train.corpus import bm25_search
 from crossrank.train.recipe import Dev
 from crossrank.train.records import read_records
@@ -37,53 +36,46 @@ class Judged:
 
 
 def read_dev(dev: Dev, data: Path) -> list[Judged]:
-    """The judged queries of a JSONL file or of a folder in BEIR layout.
+    """The judged queries of a JSONL file or of a folder in BEIR or TREC layout.
 
-    Queries without a relevant document are left out; InputError where nothing is left.
+    Queries without a relevant document are left out, and of a file those that have one document; InputError where
+    nothing is left.
     """
     path = data / dev.path
-    judged = _folder(path, dev) if path.is_dir() else _file(path)
-    judged = [each for each in judged if max((*each.labels, *each.missed), default=0) > 0 and len(each.documents) > 1]
-    if not judged:
+    judged = _folder(path, dev) if path.is_dir() else _file(path, dev)
+    if not any(len(each.documents) > 1 for each in judged):
         raise InputError(f"{path}: no query has two documents or more and a label above 0, so nothing can be measured")
-    return judged[: dev.queries or None]
-
-
-def _file(path: Path) -> list[Judged]:
-    """Labelled pairs of the same query, wherever they stand, are one query's documents."""
-    found: dict[str, dict[str, float]] = {}
-    for record in read_records(path):
-        if record.labels:
-            found.setdefault(record.query, {}).update(zip(record.documents, record.labels, strict=True))
-    return [Judged(query, tuple(labels), tuple(labels.values())) for query, labels in found.items()]
-
-
-def _folder(folder: Path, dev: Dev) -> list[Judged]:
-    corpus: dict[str, str] = {}
-    queries: dict[str, str] = {}
-    json_objects(folder / "corpus.jsonl", lambda row: corpus.update({row["_id"]: _document(row)}))
-    json_objects(folder / "queries.jsonl", lambda row: queries.update({row["_id"]: row["text"]}))
-    labels: dict[str, dict[str, float]] = {}
-    path = next((p for p in (folder / "qrels.tsv", folder / "qrels" / "test.tsv") if p.is_file()), folder / "qrels.tsv")
-    for line in path.read_text(encoding="utf-8").splitlines():
-        query, document, label = line.split("\t")[:3]
-        if query in queries and document in corpus:
-            labels.setdefault(query, {})[document] = float(label)
-    chosen = list(labels)[: dev.queries or None]
-    names = list(corpus)
-    found = bm25_search(list(corpus.values())).find([queries[query] for query in chosen], dev.top_k)
-    judged = []
-    for query, candidates in zip(chosen, found, strict=True):
-        near = [names[index] for index in candidates]
-        gains = labels[query]
-        missed = tuple(gain for document, gain in gains.items() if document not in near)
-        texts = tuple(corpus[document] for document in near)
-        judged.append(Judged(queries[query], texts, tuple(gains.get(document, 0.0) for document in near), missed))
     return judged
 
 
-def _document(row: dict[str, Any]) -> str:
-    return " ".join(filter(None, (row.get("title"), row["text"])))
+def _file(path: Path, dev: Dev) -> list[Judged]:
+    """Labelled pairs of the same query, wherever they stand, are one query's documents; the best label counts."""
+    found: dict[str, dict[str, float]] = {}
+    for record in read_records(path):
+        if record.labels:
+            known = found.setdefault(record.query, {})
+            for document, label in zip(record.documents, record.labels, strict=True):
+                known[document] = max(label, known.get(document, label))
+    judged = [Judged(query, tuple(labels), tuple(labels.values())) for query, labels in found.items()]
+    return [each for each in judged if max(each.labels) > 0 and len(each.documents) > 1][: dev.queries or None]
+
+
+def _folder(folder: Path, dev: Dev) -> list[Judged]:
+    """What BM25 finds for each query; one for which it finds nothing counts as missed, as for a user."""
+    collection = open_collection(str(folder))
+    chosen = collection.usable[: dev.queries or None]
+    names = list(collection.documents)
+    search = bm25_search(list(collection.documents.values()))
+    found = search.find([collection.queries[query] for query in chosen], dev.top_k)
+    judged = []
+    for query, places in zip(chosen, found, strict=True):
+        near = [names[place] for place in places]
+        gains = collection.qrels[query]
+        texts = tuple(collection.documents[document] for document in near)
+        labels = tuple(float(gains.get(document, 0)) for document in near)
+        missed = tuple(float(gain) for document, gain in gains.items() if document not in near)
+        judged.append(Judged(collection.queries[query], texts, labels, missed))
+    return judged
 
 
 def measure(model: CrossEncoder, judged: Sequence[Judged]) -> float:

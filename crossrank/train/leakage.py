@@ -19,13 +19,14 @@ from typing import Any
 
 from crossrank.errors import InputError
 from crossrank.lines import json_objects
+from crossrank.words import MARKS
 
 __all__ = ["THRESHOLD", "Guard", "Leak", "normalised"]
 
 # "what is" and "what's the capital city of france" share .81 of their shingles; with france and ghana in it, .67.
 THRESHOLD = 0.7
 SHINGLE = 4
-NOT_WORDS = re.compile(r"[\W_]+")
+NOT_WORDS = re.compile(rf"(?:[^\w{MARKS}]|_)+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from states import encode
 
 from crossrank import Reranker
 from crossrank.batch import Filled, pack
-from crossrank.evaluate.collections import chosen_queries, open_collection
+from crossrank.collections import chosen_queries, open_collection
 from crossrank.evaluate.compare import interval, randomisation_test
 from crossrank.evaluate.first_stage import retrieve
 from crossrank.evaluate.measures import measure

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.results import ENTRIES, page
+from crossrank.collections import open_collection
 from crossrank.evaluate.card import run_card
-from crossrank.evaluate.collections import open_collection
 from crossrank.evaluate.measures import parse
 from crossrank.evaluate.run import Options, evaluate_one
 from crossrank.evaluate.systems import open_system

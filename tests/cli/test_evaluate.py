@@ -50,6 +50,7 @@ def test_a_suite_without_its_data_says_what_to_get(run, tmp_path):
         (["--top-k", "0"], "top_k should be at least 1"),
         (["--report", "."], "is a folder; a file to write would do"),
         (["-m", "mini-en@int7"], "dtype 'int7'"),
+        (["--runs", "pyproject.toml"], "pyproject.toml is a file; a folder to write runs into would do"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said_before_any_work(run, world, tmp_path, more, complaint):
@@ -57,6 +58,14 @@ def test_what_cannot_be_evaluated_is_said_before_any_work(run, world, tmp_path, 
     assert ran.code == 3
     assert complaint in ran.err
     assert ran.out == ""
+
+
+def test_runs_of_ids_that_a_run_cannot_hold_are_refused_before_any_work(run, tmp_path):
+    folder = write_beir(tmp_path / "w", documents={"d 1": ("", "bees")}, queries={"q": "bees"}, qrels={"q": {"d 1": 1}})
+    ran = run("evaluate", folder, "--work", tmp_path / "work", "--runs", tmp_path / "runs")
+    assert ran.code == 3
+    assert "cannot hold the document id 'd 1'" in ran.err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_two_collections_of_one_name_are_refused(run, world, tmp_path):

@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 
 from crossrank.calibration import files_hash
+from crossrank.collections import open_collection
 from crossrank.evaluate.card import run_card
-from crossrank.evaluate.collections import open_collection
 from crossrank.evaluate.run import Options, evaluate_one
 from crossrank.evaluate.systems import open_system
 from tests.evaluate.worlds import write_beir, write_model

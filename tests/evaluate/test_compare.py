@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossrank.evaluate.collections import open_collection
+from crossrank.collections import open_collection
 from crossrank.evaluate.compare import compare, differences, interval, randomisation_test, worst
 from crossrank.evaluate.run import Options, evaluate_one
 from crossrank.evaluate.runs import write_run

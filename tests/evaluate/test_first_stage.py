@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from crossrank.collections import open_collection
 from crossrank.errors import InputError
-from crossrank.evaluate.collections import open_collection
 from crossrank.evaluate.first_stage import BM25, retrieve
 from crossrank.words import words
 from tests.evaluate.worlds import DOCUMENTS, write_beir

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from crossrank.evaluate.collections import open_collection
+from crossrank.collections import open_collection
 from crossrank.evaluate.plots import histogram, quality_and_speed
 from crossrank.evaluate.run import Options, evaluate_one
 from crossrank.evaluate.systems import open_system

@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from crossrank.collections import open_collection
 from crossrank.evaluate.card import run_card
-from crossrank.evaluate.collections import open_collection
 from crossrank.evaluate.compare import differences
 from crossrank.evaluate.report import report_page
 from crossrank.evaluate.run import Options, evaluate

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from crossrank.evaluate.collections import open_collection
+from crossrank.collections import open_collection
 from crossrank.evaluate.compare import differences
 from crossrank.evaluate.results import as_json, write_runs
 from crossrank.evaluate.run import Options, evaluate_one

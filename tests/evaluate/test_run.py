@@ -10,9 +10,10 @@ from pathlib import Path
 
 import ir_measures
 import pytest
+import torch
 
+from crossrank.collections import open_collection
 from crossrank.errors import InputError
-from crossrank.evaluate.collections import open_collection
 from crossrank.evaluate.results import write_runs
 from crossrank.evaluate.run import Options, evaluate, evaluate_one
 from crossrank.evaluate.runs import write_run
@@ -64,6 +65,25 @@ def test_a_missed_relevant_document_stays_missed(world, model, tmp_path):
     assert table.outcomes[1].values["R@100"]["q3"] == pytest.approx(1 / 3)
     flattered = evaluate_one(world, [open_system(str(model))], Options(work=tmp_path, top_k=1, inject_relevant=True))
     assert flattered.outcomes[1].values["R@10"]["q3"] == pytest.approx(2 / 3)
+    assert flattered.ceiling == "R@3"  # what was added lies below the first
+    assert all(outcome.mean("R@3") <= flattered.outcomes[0].mean("R@3") for outcome in flattered.outcomes)
+
+
+def test_a_run_cannot_be_first_stage_and_system_under_one_name(world, tmp_path):
+    path = tmp_path / "same.run"
+    write_run(path, {"q1": [("d1", 1.0)]}, "x")
+    with pytest.raises(InputError, match=r"a system is called 'same.run', as the first stage is"):
+        evaluate_one(world, [open_system(f"run:{path}")], Options(work=tmp_path, first_stage=str(path)))
+
+
+def test_work_that_other_threads_did_is_done_again(world, model, tmp_path, monkeypatch):
+    """Its cost would stand beside a card that tells of other ones."""
+    for _ in range(2):
+        evaluate_one(world, [open_system(str(model))], Options(work=tmp_path))
+    assert len(list((tmp_path / "journals").iterdir())) == 1
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    evaluate_one(world, [open_system(str(model))], Options(work=tmp_path))
+    assert len(list((tmp_path / "journals").iterdir())) == 2
 
 
 def test_a_run_file_is_measured_as_it_is(world, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import ir_measures
 import pytest
 
-from crossrank.evaluate.collections import open_collection
+from crossrank.collections import open_collection
 from crossrank.evaluate.results import write_runs
 from crossrank.evaluate.run import Options, evaluate
 from crossrank.evaluate.systems import open_system

@@ -4,9 +4,9 @@ import importlib.util
 
 import pytest
 
+from crossrank.collections import open_collection
 from crossrank.errors import InputError
 from crossrank.evaluate import suites
-from crossrank.evaluate.collections import open_collection
 from crossrank.evaluate.measures import parse
 from crossrank.evaluate.suites import find_members, read_suite, suite_names
 from tests.evaluate.worlds import write_beir

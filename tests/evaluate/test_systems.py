@@ -16,7 +16,7 @@ def folder(tmp_path_factory):
 def test_a_model_scores_the_logits_that_rank_gives(folder):
     documents = ["one two", "a much longer text about whales and bees", ""]
     system = open_system(str(folder))
-    judged = system.load([])("whales", documents)
+    judged = system.load([])[0]("whales", documents)
     ranking = Reranker.load(folder).rank("whales", documents)
     assert {hit.index: hit.logit for hit in ranking} == dict(enumerate(judged.scores))
     assert judged.tokens == ranking.usage.total_tokens
@@ -28,7 +28,7 @@ def test_a_dtype_is_part_of_the_name_and_the_key(folder):
     assert half.name == "tiny bfloat16"
     assert half.key != plain.key
     assert half.card["sha256"] == plain.card["sha256"]
-    assert half.load([])("q", ["whale"]).scores != plain.load([])("q", ["whale"]).scores
+    assert half.load([])[0]("q", ["whale"]).scores != plain.load([])[0]("q", ["whale"]).scores
 
 
 def test_limits_change_the_key_and_a_budget_does_not(folder):

@@ -64,3 +64,46 @@ def test_a_beir_folder_is_measured_on_what_bm25_finds(tmp_path):
     assert sorted(judged.documents) == ["a red river", "red fox", "red whale"]
     assert sorted(judged.labels) == [0, 0, 2]
     assert judged.missed == (1,)
+
+
+def test_a_folder_is_read_as_an_evaluation_reads_it(tmp_path):
+    """Objects and numbers as ids, blank lines, judgements of dev: all that `evaluate` takes."""
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    schema = {"name": "river", "columns": ["length"]}
+    write_jsonl(folder / "corpus.jsonl", [{"_id": 1, "title": "A", "text": "red fox"}, {"_id": 2, "text": schema}])
+    write_jsonl(folder / "queries.jsonl", [{"_id": 7, "text": "river length red"}])
+    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\n7\t2\t1\n\n")
+    (judged,) = read_dev(Dev(path="beir"), tmp_path)
+    assert sorted(judged.documents) == ["A\nred fox", "CREATE TABLE river (length);"]
+
+
+def test_queries_for_which_bm25_finds_nothing_count_as_missed(tmp_path):
+    folder = tmp_path / "beir"
+    folder.mkdir()
+    write_jsonl(folder / "corpus.jsonl", [{"_id": key, "text": key} for key in ("red fox", "red whale", "tree")])
+    write_jsonl(folder / "queries.jsonl", [{"_id": key, "text": key} for key in ("red", "stone", "tree")])
+    (folder / "qrels.tsv").write_text("red\tred fox\t1\nstone\ttree\t1\ntree\ttree\t1\n")
+    found = read_dev(Dev(path="beir"), tmp_path)
+    assert [(each.query, len(each.documents)) for each in found] == [("red", 2), ("stone", 0), ("tree", 1)]
+    assert [ndcg([1.0] * len(each.documents), each) for each in found[1:]] == [0.0, 1.0]
+
+
+def test_a_document_that_is_positive_once_stays_so(tmp_path):
+    lines = [
+        {"query": "q", "positives": ["d"], "negatives": ["e"]},
+        {"query": "q", "positives": ["f"], "negatives": ["d"]},
+    ]
+    write_lines(tmp_path / "dev.jsonl", lines)
+    (judged,) = read_dev(Dev(path="dev.jsonl"), tmp_path)
+    assert dict(zip(judged.documents, judged.labels, strict=True)) == {"d": 1, "e": 0, "f": 1}
+
+
+def test_a_broken_judgement_is_named(tmp_path):
+    folder = tmp_path / "beir"
+    folder.mkdir()
+    write_jsonl(folder / "corpus.jsonl", [{"_id": "d", "text": "red"}])
+    write_jsonl(folder / "queries.jsonl", [{"_id": "q", "text": "red"}])
+    (folder / "qrels.tsv").write_text("q\td\tyes\n")
+    with pytest.raises(InputError, match=r"qrels.tsv.*the gain should be a whole number, not 'yes'"):
+        read_dev(Dev(path="beir"), tmp_path)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from crossrank.collections import Collection
 from crossrank.errors import InputError
-from crossrank.evaluate.collections import Collection
 from crossrank.lines import BadLines, json_objects, numbered
-from crossrank.rendering import render
+from crossrank.rendering import render_document
 
 __all__ = ["is_beir", "read_beir", "read_qrels_tsv"]
 
@@ -32,10 +32,8 @@ def read_beir(folder: Path) -> Collection:
     candidates: dict[str, tuple[str, ...]] = {}
 
     def document(row: dict[str, Any]) -> None:
-        text = row["text"]
-        if not isinstance(text, (str, dict)):
-            raise TypeError(f'"text" should be a string or an object, not {type(text).__name__}')
-        _new(documents, row)[str(row["_id"])] = render(row.get("title") or "", text)
+        text = render_document({"title": row.get("title"), "text": row["text"]})
+        _new(documents, row)[str(row["_id"])] = text
 
     def query(row: dict[str, Any]) -> None:
         if not isinstance(row["text"], str):

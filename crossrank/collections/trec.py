@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from crossrank.collections import Collection
+from crossrank.collections.beir import read_qrels_tsv
 from crossrank.errors import InputError
-from crossrank.evaluate.beir import read_qrels_tsv
-from crossrank.evaluate.collections import Collection
 from crossrank.lines import BadLines, json_objects, numbered
-from crossrank.rendering import render
+from crossrank.rendering import render_document
 
 __all__ = ["is_trec", "read_qrels", "read_topics", "read_trec", "read_trec_documents"]
 
@@ -38,7 +38,10 @@ def read_trec(folder: Path) -> Collection:
     """
     documents: dict[str, str] = {}
     for path in _files(folder, "corpus"):
-        documents |= read_trec_documents(path)
+        more = read_trec_documents(path)
+        if twice := documents.keys() & more.keys():
+            raise InputError(f"{path}: the id {min(twice)!r} is in another file of the corpus too")
+        documents |= more
     queries: dict[str, str] = {}
     for path in _files(folder, "topics"):
         queries |= read_topics(path)
@@ -97,7 +100,10 @@ def read_trec_documents(path: Path) -> dict[str, str]:
             key = next((row[name] for name in ("_id", "docid", "id", "docno") if name in row), None)
             if key is None:
                 raise ValueError('no id: none of "_id", "docid", "id", "docno"')
-            documents[str(key)] = render(row.get("title") or "", row["text"] if "text" in row else row["contents"])
+            if str(key) in documents:
+                raise ValueError(f"the id {key!r} is there twice")
+            text = row["text"] if "text" in row else row["contents"]
+            documents[str(key)] = render_document({"title": row.get("title"), "text": text})
 
         json_objects(path, take)
         return documents

@@ -1,4 +1,7 @@
-"""A collection: documents, queries and judgements, from a BEIR folder, a TREC folder or an ir_datasets id."""
+"""A collection: documents, queries and judgements, from a BEIR folder, a TREC folder or an ir_datasets id.
+
+For measuring a model, and for watching one that is trained: both read the same files in the same way.
+"""
 
 from __future__ import annotations
 
@@ -122,8 +125,8 @@ def chosen_queries(collection: Collection, limit: int | None, seed: int = 0) -> 
 
 def open_collection(spec: str) -> Collection:
     """`FOLDER`, `FOLDER#PREFIX` or `irds:ID` -> Collection. InputError names what is not there or cannot be read."""
-    from crossrank.evaluate.beir import is_beir, read_beir
-    from crossrank.evaluate.trec import is_trec, read_trec
+    from crossrank.collections.beir import is_beir, read_beir
+    from crossrank.collections.trec import is_trec, read_trec
 
     if spec.startswith("irds:"):
         return _read_ir_dataset(spec.removeprefix("irds:"))

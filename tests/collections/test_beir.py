@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from crossrank.collections.beir import read_beir
 from crossrank.errors import InputError
-from crossrank.evaluate.beir import read_beir
 from tests.evaluate.worlds import write_beir, write_jsonl
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from crossrank.collections import open_collection
+from crossrank.collections.trec import read_qrels, read_topics, read_trec_documents
 from crossrank.errors import InputError
-from crossrank.evaluate.collections import open_collection
-from crossrank.evaluate.trec import read_qrels, read_topics, read_trec_documents
 
 TOPICS = """
 <top>
@@ -46,6 +48,30 @@ def test_two_columns_and_jsonl_do_as_well(tmp_path):
     assert read_topics(tmp_path / "topics.tsv") == {"1": "what is polio"}
     assert read_trec_documents(tmp_path / "corpus.jsonl") == {"7": "Polio."}
     assert read_trec_documents(tmp_path / "more.tsv") == {"8": "Vaccine."}
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('{"id": "a", "text": null}', '"text" should be a string or an object, not null'),
+        ('{"id": "a", "text": "t", "title": 3}', '"title" should be a string, not int'),
+        ('{"id": "b", "text": "again"}', "the id 'b' is there twice"),
+    ],
+)
+def test_a_bad_document_is_named_by_file_and_line(tmp_path, line, complaint):
+    path = tmp_path / "corpus.jsonl"
+    path.write_text('{"id": "b", "text": "x"}\n' + line + "\n")
+    with pytest.raises(InputError, match=f"(?s){re.escape(str(path))}:2.*{re.escape(complaint)}"):
+        read_trec_documents(path)
+
+
+def test_an_id_in_two_files_of_a_corpus_is_refused(tmp_path):
+    (tmp_path / "topics").write_text("1\twhat\n")
+    (tmp_path / "qrels").write_text("1 0 a 1\n")
+    for name in ("corpus-1.tsv", "corpus-2.tsv"):
+        (tmp_path / name).write_text("a\ttext\n")
+    with pytest.raises(InputError, match=r"corpus-2.tsv: the id 'a' is in another file"):
+        open_collection(str(tmp_path))
 
 
 def test_a_topic_without_number_is_named_by_its_place(tmp_path):

@@ -4,8 +4,8 @@ import importlib.util
 
 import pytest
 
+from crossrank.collections import chosen_queries, open_collection
 from crossrank.errors import InputError, MissingExtra
-from crossrank.evaluate.collections import chosen_queries, open_collection
 from tests.evaluate.worlds import DOCUMENTS, QUERIES, write_beir
 
 
