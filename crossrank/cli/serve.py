@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
 import types
 import typing
 from typing import Annotated, Any
 
 import typer
 
+from crossrank.errors import InputError
 from crossrank.serve.options import ServeOptions, described
 
 __all__ = ["command"]
@@ -23,10 +25,19 @@ def command(**given: Any) -> None:
     chosen: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value is not None
     }
+    _refuse_blank("api_key", chosen)
+    _refuse_blank("api_key_file", chosen)
     options = ServeOptions(**chosen)
     from crossrank.serve.server import serve
 
     serve(options)
+
+
+def _refuse_blank(name: str, chosen: dict[str, Any]) -> None:
+    """Refuse a variable that is set to nothing: click takes it for one that is not set, which here opens the server."""
+    variable = f"CROSSRANK_{name.upper()}"
+    if not chosen.get(name) and variable in os.environ and not os.environ[variable].strip():
+        raise InputError(f"{variable} is set, but empty; unset it to let everyone in")
 
 
 def _signature() -> inspect.Signature:

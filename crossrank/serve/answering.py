@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -22,8 +22,10 @@ __all__ = ["Answering"]
 
 # Tokenizers release the interpreter, so two overlap with compute without crowding it.
 TOKENIZING_THREADS = 2
-# Documents tokenized at a stretch: a small request waits for a stretch of a large one, not for all of it.
+# Documents, or characters of them, tokenized at a stretch: a small request waits for a stretch of a large one, not for
+# all of it, and a large one that is given up stops at its end.
 STRETCH = 64
+STRETCH_CHARACTERS = 200_000
 
 
 class Answering:
@@ -33,29 +35,37 @@ class Answering:
         self.models = models
         self.options = options
         self.tokenizing = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="tokens")
+        # A text longer than a stretch holds its thread to the end, whoever has given up: never one that others need.
+        self.long = ThreadPoolExecutor(1, thread_name_prefix="long texts")
         # Not the same threads: an answer that is all but done should not wait for newcomers' tokens.
         self.ranking = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="rankings")
 
     def close(self) -> None:
         """Let the threads go."""
-        for threads in (self.tokenizing, self.ranking):
+        for threads in (self.tokenizing, self.long, self.ranking):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    async def answer(self, ask: Ask, *, id: str, deadline: float, charge: Callable[[int], None]) -> Answer:
-        """The answer, or a Problem by `deadline` (time.monotonic). `charge` is told the tokens once they are counted.
+    async def answer(
+        self, ask: Ask, *, id: str, arrived: float, patience: float, charge: Callable[[int], None]
+    ) -> Answer:
+        """The answer, or a Problem `patience` seconds after `arrived` (time.monotonic).
 
-        Cancelling this call takes what has not run out of the queue.
+        charge: told the tokens once they are counted. Cancelling this call takes what has not run out of the queue.
         """
-        start = time.monotonic()
+        start, deadline = time.monotonic(), arrived + patience
+        late = Problem("deadline", f"no answer within {patience:g} seconds", retry_after=1)
+        if start >= deadline:
+            raise late
         if ask.count > self.options.max_documents:
             raise Problem("documents", f"{ask.count} documents; this server takes {self.options.max_documents} at once")
+        _refuse_huge(ask, self.options.max_text_characters)
         served = self.models.pick(ask.model)
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - start):
-                loaded = await self._loaded(served)
+                loaded = await self.loaded(served)
                 return await self._answer(ask, served, loaded, id=id, start=start, deadline=deadline, charge=charge)
         except TimeoutError as error:
-            raise Problem("deadline", f"no answer within {deadline - start:.1f} seconds", retry_after=1) from error
+            raise late from error
 
     async def _answer(
         self,
@@ -90,7 +100,8 @@ class Answering:
             if time.monotonic() >= deadline > begun + job.expected:
                 batcher.met(job, deadline - begun)
         done = time.monotonic()
-        rankings = await loop.run_in_executor(self.ranking, _rankings, reranker, ask, prepared, logits)
+        threads = self.long if _read_again(ask, prepared) > STRETCH_CHARACTERS else self.ranking
+        rankings = await loop.run_in_executor(threads, _rankings, reranker, ask, prepared, logits)
         batcher.met(job, time.monotonic() - begun)
         return Answer(
             id=id,
@@ -109,18 +120,21 @@ class Answering:
         prepared, cut = [], 0
         for number, group in enumerate(ask.groups):
             parts = []
-            for first in range(0, len(group.texts), STRETCH):
+            for first, end in _stretches(group.texts):
                 # A pair of a group of its own is called by its group's number, a document by its place.
                 where = max(number, first)
-                texts = group.texts[first : first + STRETCH]
+                texts = group.texts[first:end]
+                longest = max(len(text.text) for text in (group.query, *texts))
+                threads = self.long if longest > STRETCH_CHARACTERS else self.tokenizing
                 work = partial(_prepare, reranker, ask, group.query, texts, group.field, where)
-                part, shortened = await loop.run_in_executor(self.tokenizing, work)
+                part, shortened = await loop.run_in_executor(threads, work)
                 parts.append(part)
                 cut += shortened
             prepared.append(_joined(parts))
         return prepared, cut
 
-    async def _loaded(self, served: Served) -> Loaded:
+    async def loaded(self, served: Served) -> Loaded:
+        """The model, which with --lazy its first request loads; a Problem where it is not there, or cannot be."""
         if served.loaded:
             return served.loaded
         if not self.options.lazy:
@@ -130,6 +144,28 @@ class Answering:
             return await self.models.load(served)
         except CrossrankError as error:
             raise Problem("loading", f"model {served.name!r} could not be loaded: {error}") from error
+
+
+def _refuse_huge(ask: Ask, most: int) -> None:
+    """Refuse a text whose tokens alone could take the memory: some 600 bytes a character at the worst."""
+    for number, group in enumerate(ask.groups):
+        for index, text in enumerate((group.query, *group.texts)):
+            if len(text.text) > most:
+                field = f"{group.field}[{max(number, index - 1)}]" if index else "query"
+                words = f"has {len(text.text)} characters; this server takes {most} (--max-text-characters)"
+                raise field_problem(field, words, None, kind="too_much")
+
+
+def _stretches(texts: list[Text]) -> Iterator[tuple[int, int]]:
+    """Half-open ranges of documents. A document longer than a stretch is one alone: texts are tokenized whole."""
+    first = characters = 0
+    for index, text in enumerate(texts):
+        size = len(text.text)
+        if index > first and (index - first == STRETCH or characters + size > STRETCH_CHARACTERS):
+            yield first, index
+            first, characters = index, 0
+        characters += size
+    yield first, len(texts)
 
 
 def _prepare(
@@ -184,6 +220,16 @@ def _rankings(reranker: Reranker, ask: Ask, prepared: list[Prepared], logits: li
         rankings.append(reranker.ranking(one, logits[start:end], group.texts, group.documents, top_n=ask.top_n))
         start = end
     return rankings
+
+
+def _read_again(ask: Ask, prepared: list[Prepared]) -> int:
+    """Characters of the documents in windows, which a ranking tokenizes once more for their spans."""
+    return sum(
+        len(text.text)
+        for group, one in zip(ask.groups, prepared, strict=True)
+        for text, ranges in zip(group.texts, one.ranges, strict=True)
+        if len(ranges) > 1
+    )
 
 
 def _search_units(prepared: list[Prepared]) -> int:

@@ -125,7 +125,7 @@ def build(service: Service, failed: Callable[[Exception], None] | None = None) -
     async def refused(request: Request, error: HTTPException) -> Response:
         problem = Problem(CODES.get(error.status_code, "validation"), f"{request.state.visit.path}: {error.detail}")
         problem.status = error.status_code
-        return _refusal(service, request.state.visit, problem, None, dict(error.headers or {}))
+        return _refusal(service, request.state.visit, problem, _shape(request.state.visit), dict(error.headers or {}))
 
     rates = Rates(options.requests_per_minute, options.tokens_per_minute)
     app.add_middleware(Door, options, service.keys, rates, service.metrics, service.state)
@@ -186,8 +186,8 @@ async def _answer(service: Service, request: Request) -> Response:
     try:
         async with asyncio.timeout(service.options.body_timeout):
             raw = await request.body()
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding != "identity":
+        encoding = request.headers.get("content-encoding", "").lower()
+        if encoding not in ("", "identity"):
             raise Problem("encoding", f"Content-Encoding {encoding[:40]!r} is not read here; send the body as it is")
         values = parse(raw)
         dialect = dialect or choose(values, service.options.dialect)
@@ -218,6 +218,7 @@ async def _answer(service: Service, request: Request) -> Response:
     except Exception:
         log.exception("a request failed", extra={"event": "request_failed", "request_id": visit.id})
         problem = Problem("internal", "an error of the server's own; its log has it under this request_id")
+    dialect = dialect or _shape(visit)
     status = (dialect.STATUS if dialect else {}).get(problem.kind, problem.status)
     problem.status = status
     service.metrics.requests.labels(name, model, str(status)).inc()
@@ -232,6 +233,10 @@ def _read(dialect: ModuleType, values: dict[str, Any], options: ServeOptions) ->
     return ask
 
 
+def _shape(visit: Visit) -> ModuleType | None:
+    return DIALECTS[visit.shape] if visit.shape else None
+
+
 def _refusal(
     service: Service, visit: Visit, problem: Problem, dialect: ModuleType | None, headers: dict[str, str]
 ) -> Response:
@@ -244,13 +249,14 @@ def _refusal(
 
 async def _unless_gone(service: Service, request: Request, ask: Ask, visit: Visit) -> Answer | None:
     """The answer; None, and nothing left in the queue, once the client has gone."""
-    deadline = visit.start + _patience(request, service.options.deadline)
+    patience = _patience(request, service.options.deadline)
 
     def counted(tokens: int) -> None:
         if visit.allowance:
             visit.allowance.charge(tokens)
 
-    work = asyncio.create_task(service.answering.answer(ask, id=visit.id, deadline=deadline, charge=counted))
+    answer = service.answering.answer(ask, id=visit.id, arrived=visit.start, patience=patience, charge=counted)
+    work = asyncio.create_task(answer)
     gone = asyncio.create_task(_gone(request))
     try:
         await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)

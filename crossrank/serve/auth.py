@@ -34,7 +34,7 @@ class Keys:
     """
 
     def __init__(self, keys: tuple[str, ...] = (), file: str | None = None) -> None:
-        self.given = [_digest(key.encode("utf-8", "surrogateescape")) for key in keys]
+        self.given = [_digest(key.strip().encode("utf-8", "surrogateescape")) for key in keys]
         self.file = Path(file) if file else None
         self.filed: list[bytes] = []
         self.stamp: tuple[int, int] | None = None
@@ -177,7 +177,8 @@ def _digest(key: bytes) -> bytes:
 def _candidates(headers: Mapping[str, str]) -> list[bytes]:
     """The keys that a request offers, as the bytes that were sent: a header is text in Latin-1 only by name."""
     found = []
-    value = headers.get("authorization", "").strip()
+    # Spaces and tabs are what HTTP lets stand round a value; read as Latin-1, a key in UTF-8 may end like a space.
+    value = headers.get("authorization", "").strip(" \t")
     scheme, _, rest = value.partition(" ")
     if scheme.lower() == "basic" and rest:
         try:
@@ -185,6 +186,6 @@ def _candidates(headers: Mapping[str, str]) -> list[bytes]:
         except (binascii.Error, ValueError):
             pass
     elif value:
-        found.append((rest.strip() if scheme.lower() == "bearer" else value).encode("latin-1"))
-    found.append(headers.get("x-api-key", "").strip().encode("latin-1"))
+        found.append((rest.strip(" \t") if scheme.lower() == "bearer" else value).encode("latin-1"))
+    found.append(headers.get("x-api-key", "").strip(" \t").encode("latin-1"))
     return [key for key in found if key]

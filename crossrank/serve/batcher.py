@@ -29,6 +29,12 @@ OLDEST_EVERY = 4
 HEADROOM = 0.8
 SPEED_MEMORY = 0.9
 DRAG_MEMORY = 0.8
+# In so many seconds without a measurement half the drag is forgotten. It is measured on requests behind a queue only:
+# one that admits no queue would otherwise stay for good.
+DRAG_SECONDS = 10.0
+# Times the time left that a request may seem to need alone. A first measure of speed on a busy machine may be several
+# times too low; what is let in corrects it.
+HOPELESS = 10.0
 
 log = logging.getLogger("crossrank.serve")
 
@@ -97,7 +103,8 @@ class Batcher:
         self.jobs: list[Job] = []
         self.tokens = 0
         self.speed = 0.0
-        self.drag = 1.0
+        self.excess = 0.0
+        self.measured = time.monotonic()
         self.turn = 0
         self.orders = 0
         self.closing = False
@@ -110,6 +117,11 @@ class Batcher:
     def alive(self) -> bool:
         """Whether requests can be answered."""
         return self.dead is None and not self.closing and self.thread.is_alive()
+
+    @property
+    def drag(self) -> float:
+        """How many times as long as their batches requests behind a queue took of late."""
+        return 1.0 + self.excess * 0.5 ** ((time.monotonic() - self.measured) / DRAG_SECONDS)
 
     def wait_for(self, tokens: int, priority: int = 0) -> float:
         """Seconds until a newcomer of `tokens` would be done, as far as the measured speed tells; 0 before that.
@@ -135,16 +147,20 @@ class Batcher:
         """
         if job.expected:
             with self.changed:
-                self.drag = DRAG_MEMORY * self.drag + (1 - DRAG_MEMORY) * max(1.0, seconds / job.expected)
+                latest = max(0.0, seconds / job.expected - 1.0)
+                self.excess = DRAG_MEMORY * (self.drag - 1.0) + (1 - DRAG_MEMORY) * latest
+                self.measured = time.monotonic()
 
     def admit(self, tokens: int, deadline: float, priority: int = 0) -> Job:
         """Take a place in the queue for about `tokens` tokens, or raise Problem at once.
 
-        overloaded: no room, or no hope of an answer by `deadline`. A full queue makes room by dropping jobs that have
-        not begun and have a higher priority number, the last comer first. An empty queue admits anything.
+        too_much: no hope of an answer by `deadline` even alone. overloaded: no room, or none behind this queue. A full
+        queue makes room by dropping jobs that have not begun and have a higher priority number, the last comer first.
+        An empty queue admits whatever is not too much.
         """
         with self.changed:
             self._refuse_if_dead()
+            self._refuse_if_hopeless(tokens, deadline - time.monotonic())
             worse = sorted(
                 (job for job in self.jobs if job.priority > priority and not job.started),
                 key=lambda job: (job.priority, job.order),
@@ -214,6 +230,12 @@ class Batcher:
             raise Problem("worker", f"the model's worker has died: {self.dead!r}")
         if self.closing:
             raise Problem("worker", "the server is stopping", retry_after=1)
+
+    def _refuse_if_hopeless(self, tokens: int, left: float) -> None:
+        """Refuse what would end as a 504 on an idle server too, before there is any work for it."""
+        if self.speed and (seconds := tokens / self.speed) > HOPELESS * left:
+            text = f"about {tokens} tokens would take {seconds:.1f} seconds here, and the answer is due in {left:.1f}"
+            raise Problem("too_much", f"{text}; send fewer or shorter documents at once")
 
     def _end(self, job: Job, error: Problem | None = None) -> None:
         """Settle a job, once; the caller holds the lock."""

@@ -19,13 +19,15 @@ __all__ = ["Body", "parse", "read_text"]
 WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 # Far beyond any count that can be meant; a longer number is no count but an attack on int().
 LARGEST = 1 << 53
+# A number of no more digits is finite as a float, which is how most readers of JSON take it.
+MOST_DIGITS = 308
 IMAGES = ("image", "image_url", "url", "bytes")
 
 
 def parse(raw: bytes) -> dict[str, Any]:
     """A JSON object, or a Problem that says what it was instead. RecursionError for one nested too deeply."""
     try:
-        value = json.loads(raw, parse_float=_finite, parse_constant=_no_constant)
+        value = json.loads(raw, parse_float=_finite, parse_int=_whole, parse_constant=_no_constant)
     except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
         raise Problem("json", f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -39,6 +41,12 @@ def _finite(digits: str) -> float:
     if math.isinf(number):
         raise Problem("validation", f"the number {digits[:20]} is too large")
     return number
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        _finite(digits)
+    return int(digits)
 
 
 def _no_constant(word: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio.trsock
 import ctypes
 import socket
 import struct
@@ -15,7 +16,7 @@ FLAGS, SYN = 13, 0x02  # the byte of a TCP header that has the flags, and the fl
 PROGRAM = ((0x30, 0, 0, FLAGS), (0x45, 0, 1, SYN), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
 
 
-def turn_away(listener: socket.socket) -> bool:
+def turn_away(listener: socket.socket | asyncio.trsock.TransportSocket) -> bool:
     """Have the kernel drop what would open another connection to a listening TCP socket, of Linux only.
 
     The kernel makes connections ahead of accept(), and resets those that nobody accepted when a listener closes: their

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crossrank.serve.auth import Allowance, Keys, Rates
-from crossrank.serve.dialects import DIALECTS, OWN
+from crossrank.serve.dialects import DIALECTS, OWN, SHARED
 from crossrank.serve.metrics import Metrics
 from crossrank.serve.options import ServeOptions
 from crossrank.serve.problems import Problem
@@ -48,12 +48,14 @@ class State:
 class Visit:
     """One request's notes, for the route to add to and the log line to read. Never any text of the request.
 
-    path: as `tidy` makes it. dialect: the one that the path names, None where the body decides.
+    path: as `tidy` makes it. dialect: the one that the path names, None where the body decides. shape: the dialect of
+    an error where the body has not been read.
     """
 
     id: str
     path: str
     dialect: str | None
+    shape: str | None
     start: float
     caller: str | None = None
     allowance: Allowance | None = None
@@ -91,7 +93,9 @@ class Door:
             # The page's links are relative, so that it works below any path; they need the slash.
             await RedirectResponse(bare.rpartition("/")[2] + "/")(scope, receive, send)
             return
-        visit = Visit(id=_request_id(headers), path=path, dialect=OWN.get(path, dialect), start=time.monotonic())
+        dialect = OWN.get(path, dialect)
+        shape = dialect or (self.options.dialect if path in SHARED else None)
+        visit = Visit(id=_request_id(headers), path=path, dialect=dialect, shape=shape, start=time.monotonic())
         scope = {**scope, "path": root + path, "raw_path": (root + path).encode()}
         scope["state"] = {**scope.get("state", {}), "visit": visit}
 
@@ -123,7 +127,7 @@ class Door:
         if problem.status == 401 and visit.path in PAGES:
             headers["WWW-Authenticate"] = 'Basic realm="crossrank", charset="UTF-8"'
         body = problem_body(problem, visit.id)
-        return respond(DIALECTS[visit.dialect].problem(body) if visit.dialect else body, problem.status, headers)
+        return respond(DIALECTS[visit.shape].problem(body) if visit.shape else body, problem.status, headers)
 
     def _let_in(self, scope: Scope, headers: Headers, visit: Visit) -> None:
         # A preflight carries no key, whatever the page will send.
@@ -131,8 +135,7 @@ class Door:
             return
         visit.caller = self.keys.check(headers)
         if scope["method"] == "POST":
-            client = scope.get("client") or ("unix", 0)
-            visit.allowance = self.rates.of(visit.caller or client[0])
+            visit.allowance = self.rates.of(visit.caller or _address(scope, headers))
             visit.allowance.take()
 
     def _stamp(self, headers: MutableHeaders, visit: Visit) -> None:
@@ -203,11 +206,12 @@ def tidy(path: str, prefix: str = "") -> tuple[str, str | None]:
     """A path as the routes know it, and the dialect that it names.
 
     Doubled and trailing slashes go, a doubled /v1 too; the server's own prefix and a dialect's name in front are taken
-    off: /v1/v1/rerank/ is /v1/rerank, and /weaviate/meta is /meta in Weaviate's dialect.
+    off: /v1/v1/rerank/ is /v1/rerank, and /weaviate/meta is /meta in Weaviate's dialect. OPEN paths stay as they are,
+    whatever the prefix.
     """
     parts = [part for part in path.split("/") if part]
     own = [part for part in prefix.split("/") if part]
-    if own and parts[: len(own)] == own:
+    if own and parts[: len(own)] == own and "/" + "/".join(parts) not in OPEN:
         parts = parts[len(own) :]
     dialect = None
     if parts and parts[0] in DIALECTS and (len(parts) > 1 or parts[0] not in ("score", "predict")):
@@ -215,6 +219,14 @@ def tidy(path: str, prefix: str = "") -> tuple[str, str | None]:
     if parts[:2] in (["v1", "v1"], ["v2", "v2"]):
         parts.pop(0)
     return "/" + "/".join(parts), dialect
+
+
+def _address(scope: Scope, headers: Headers) -> str:
+    """Where a request comes from. Over TCP, uvicorn has put a caller's address in the place of a trusted proxy's."""
+    if client := scope.get("client"):
+        return str(client[0])
+    # A unix socket. The last hop is the word of the proxy on it; those before are its client's to write.
+    return ",".join(headers.getlist("x-forwarded-for")).rpartition(",")[2].strip() or "unix"
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

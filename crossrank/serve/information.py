@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import crossrank
+from crossrank.serve.dialects import tei
 from crossrank.serve.models import Served
 from crossrank.serve.problems import Problem
-from crossrank.serve.responses import problem_body, respond
+from crossrank.serve.responses import problem_body, problem_headers, respond
 
 if TYPE_CHECKING:
     from crossrank.serve.app import Service
@@ -37,8 +38,16 @@ def add(app: FastAPI, service: Service) -> None:
     for path in ("/v1/models", "/models"):
         _get(app, path, lambda _: respond(_models(service)), "models")
         _get(app, path + "/{name:path}", lambda request: _model(service, request), "models")
-    _get(app, "/info", lambda _: respond(_info(service)), "models")
     _get(app, "/meta", lambda _: respond(_weaviate_meta(service)), "models")
+
+    async def info(request: Request) -> Response:
+        try:
+            return respond(await _info(service))
+        except Problem as problem:
+            body = tei.problem(problem_body(problem, request.state.visit.id))
+            return respond(body, problem.status, problem_headers(problem))
+
+    app.add_api_route("/info", info, methods=READS, tags=["models"], include_in_schema=False)
     _get(app, "/v1/cluster/auth", lambda _: respond({"auth": service.keys.required}), "models")
 
 
@@ -94,18 +103,18 @@ def _described(served: Served) -> dict[str, Any]:
     }
 
 
-def _info(service: Service) -> dict[str, Any]:
-    """TEI's /info, which Dify's plug-in reads first."""
+async def _info(service: Service) -> dict[str, Any]:
+    """TEI's /info, which Dify's plug-in reads first, and as numbers: so it loads a model that is not loaded yet."""
     served = service.models.pick(None)
-    reranker = served.loaded.reranker if served.loaded else None
+    reranker = (await service.answering.loaded(served)).reranker
     return {
         "model_id": served.name,
         "model_sha": None,
-        "model_dtype": reranker.dtype if reranker else None,
+        "model_dtype": reranker.dtype,
         "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
         "max_concurrent_requests": service.options.max_concurrent_requests,
-        "max_input_length": reranker.limits.max_length if reranker else None,
-        "max_batch_tokens": reranker.scorer.budget if reranker else None,
+        "max_input_length": reranker.limits.max_length,
+        "max_batch_tokens": reranker.scorer.budget,
         "max_batch_requests": None,
         "max_client_batch_size": service.options.max_documents,
         "auto_truncate": True,

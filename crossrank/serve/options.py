@@ -62,6 +62,7 @@ class ServeOptions:
     max_concurrent_requests: int = option(512, "Requests waiting or running, per model; more get a 429.")
     max_queue_tokens: int = option(4_000_000, "Tokens waiting, per model; more get a 429.")
     max_documents: int = option(10_000, "Documents in one request; more get a 413.")
+    max_text_characters: int = option(1_000_000, "Characters of a query or a document; more get a 413.")
     max_body_bytes: int = option(32 << 20, "Bytes of a body; more get a 413.")
 
     api_key: tuple[str, ...] = option((), "A key that is let in; repeat for several. Without any, everyone is.")
@@ -82,7 +83,8 @@ class ServeOptions:
     access_log: bool = option(True, "One line of JSON a request on standard error; never its text.")
 
     def __post_init__(self) -> None:
-        for name in ("connections", "concurrent_requests", "queue_tokens", "documents", "body_bytes"):
+        counts = ("connections", "concurrent_requests", "queue_tokens", "documents", "text_characters", "body_bytes")
+        for name in counts:
             if getattr(self, f"max_{name}") < 1:
                 raise InputError(f"max_{name} should be 1 or more, not {getattr(self, f'max_{name}')}")
         for name in ("requests_per_minute", "tokens_per_minute"):
@@ -98,6 +100,8 @@ class ServeOptions:
             raise InputError(f"port should be from 0 to 65535, not {self.port}")
         if any(not key.strip() for key in self.api_key):
             raise InputError("api_key is empty; leave it away to let everyone in")
+        if self.api_key_file is not None and not self.api_key_file.strip():
+            raise InputError("api_key_file is empty; leave it away to let everyone in")
         if self.log_level not in LEVELS:
             raise InputError(f"log_level should be one of {', '.join(LEVELS)}, not {self.log_level!r}")
         if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
@@ -125,10 +129,10 @@ class ServeOptions:
 
 
 def read_source(text: str, dtype: str | None = None, device: str | None = None) -> Source:
-    """Read MODEL, NAME=MODEL or either with ?dtype=...&device=... behind it."""
+    """Read MODEL, NAME=MODEL or either with ?dtype=...&device=... behind it. A folder's own name may have a = in it."""
     place, _, settings = text.partition("?")
     name, equals, folder = place.partition("=")
-    if not equals:
+    if not equals or Path(place).expanduser().is_dir():
         name, folder = "", place
     given = dict(parse_qsl(settings))
     unknown = sorted(set(given) - {"dtype", "device"})

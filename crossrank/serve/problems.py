@@ -14,6 +14,7 @@
     encoding      415     UNSUPPORTED_MEDIA_TYPE             the body is compressed
     large_body    413     PAYLOAD_TOO_LARGE                  more bytes than the limit
     documents     413     TOO_MANY_DOCUMENTS                 more documents than the limit
+    too_much      413     PAYLOAD_TOO_LARGE                  a text or a request longer than can be scored here
     requests      429     RATE_REQUEST_LIMIT_EXCEEDED        too many requests in this minute
     tokens        429     RATE_TOKEN_LIMIT_EXCEEDED          too many tokens in this minute
     overloaded    429     RATE_CONCURRENCY_LIMIT_EXCEEDED    no room in the queue, or none in time
@@ -46,6 +47,7 @@ KINDS = {
     "encoding": (415, "UNSUPPORTED_MEDIA_TYPE"),
     "large_body": (413, "PAYLOAD_TOO_LARGE"),
     "documents": (413, "TOO_MANY_DOCUMENTS"),
+    "too_much": (413, "PAYLOAD_TOO_LARGE"),
     "requests": (429, "RATE_REQUEST_LIMIT_EXCEEDED"),
     "tokens": (429, "RATE_TOKEN_LIMIT_EXCEEDED"),
     "overloaded": (429, "RATE_CONCURRENCY_LIMIT_EXCEEDED"),

@@ -147,12 +147,12 @@ def server_for(service: Service) -> tuple[Server, list[Exception]]:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=True,
-        # Who may write to the socket is a proxy of ours; without its word for it, every caller would be the same one.
-        forwarded_allow_ips="*" if options.uds else None,
+        # On a unix socket no address tells uvicorn whom to trust, and "*" believes what clients write: see the door.
+        proxy_headers=not options.uds,
         limit_concurrency=options.max_connections + 1,  # uvicorn counts the connection that it is asked by
-        timeout_keep_alive=int(options.keep_alive),
-        timeout_graceful_shutdown=int(options.drain_timeout),
+        # uvicorn says int, and hands both to asyncio; as an int, half a second would be none.
+        timeout_keep_alive=options.keep_alive,  # type: ignore[arg-type]
+        timeout_graceful_shutdown=options.drain_timeout,  # type: ignore[arg-type]
     )
     server = Server(config, service.state, options.drain_delay)
     return server, failures

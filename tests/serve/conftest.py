@@ -49,15 +49,16 @@ Serve = Callable[..., "contextmanager[Live]"]
 
 @contextmanager
 def running(options: ServeOptions) -> Iterator[Live]:
-    """A server with these options on a free port, ready."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    """A server with these options, ready: on a free port, or on the unix socket that they name."""
+    listener = None if options.uds else socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}" if listener else "http://localhost"
+    transport = httpx.HTTPTransport(uds=options.uds) if options.uds else None
     service = Service.of(options)
     server, failures = server_for(service)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener] if listener else None)))
     thread.start()
     # No proxy of the environment may stand between a test and its own server.
-    with httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
+    with httpx.Client(base_url=url, timeout=30, trust_env=False, transport=transport) as http:
         try:
             until(lambda: server.started and (options.lazy or service.models.ready or failures))
             assert not failures, failures
@@ -65,7 +66,8 @@ def running(options: ServeOptions) -> Iterator[Live]:
         finally:
             server.should_exit = True
             thread.join(30)
-            listener.close()
+            if listener:
+                listener.close()
     assert not thread.is_alive()
 
 

@@ -76,6 +76,15 @@ def test_info_tells_what_text_embeddings_inference_tells(live):
     assert (info["max_input_length"], info["model_id"]) == (128, "tiny")
 
 
+def test_info_of_a_lazy_server_has_numbers_too(serve, folder, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with serve(lazy=True) as live:
+        assert live.http.get("/info").json()["max_input_length"] == 128
+    with serve(model=(f"broken={tmp_path}",), lazy=True) as live:
+        refused = live.http.get("/info")
+        assert (refused.status_code, refused.json()["error_type"]) == (503, "Unhealthy")
+
+
 def test_unknown_paths_and_methods_get_the_same_error_body(live):
     for method, path, status in (("GET", "/nothing", 404), ("GET", "/v1/rerank", 405), ("POST", "/health", 405)):
         response = live.http.request(method, path)
@@ -313,20 +322,3 @@ def test_pages_of_an_allowed_origin_may_call(serve):
         assert "access-control-allow-origin" not in other.headers
         refused = live.http.post("/v1/rerank", json=BODY, headers={"origin": "https://app.example"})
         assert refused.headers["access-control-allow-origin"] == "https://app.example"
-
-
-def test_a_large_request_s_tokens_are_made_in_stretches_that_others_pass(serve, reranker):
-    with serve() as live:
-        answering, made = live.service.answering, []
-        prepare = answering.models.served["tiny"].loaded.reranker.prepare
-
-        def watched(query, texts):
-            made.append(len(texts))
-            return prepare(query, texts)
-
-        answering.models.served["tiny"].loaded.reranker.prepare = watched
-        texts = [f"fox {number}" for number in range(200)]
-        body = live.post("/v1/rerank", {"query": "river", "documents": texts}).json()
-    assert made == [64, 64, 64, 8]
-    scores = {hit["index"]: hit["relevance_score"] for hit in body["results"]}
-    assert scores == pytest.approx({hit.index: hit.score for hit in reranker.rank("river", texts)}, abs=1e-5)

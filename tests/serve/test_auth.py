@@ -69,6 +69,13 @@ def test_a_key_need_not_be_ascii_and_its_file_may_begin_with_a_byte_order_mark(t
     assert keys.check(bearer("seconde"))
 
 
+def test_spaces_round_a_key_are_no_part_of_it_and_what_only_looks_like_one_is():
+    assert Keys((" a-key ",)).check(bearer("a-key"))
+    sent = "voil\u00e0".encode().decode("latin-1")  # it ends in what Latin-1 has for a no-break space
+    for headers in (bearer(sent), {"authorization": sent}, {"x-api-key": sent}):
+        assert Keys(("voil\u00e0",)).check(headers)
+
+
 def test_a_caller_s_name_is_not_its_key():
     name = Keys(("a-secret-key",)).check(bearer("a-secret-key"))
     assert name

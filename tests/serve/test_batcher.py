@@ -255,6 +255,31 @@ def test_admission_learns_that_requests_take_longer_than_their_batches(batcher):
     assert one.wait_for(100) == pytest.approx(foreseen, rel=0.05)
 
 
+def test_a_drag_that_nothing_measures_any_more_is_forgotten(batcher):
+    """It admits nobody behind a queue, and would learn only from somebody there."""
+    gate = Gate()
+    one = batcher(gate)
+    one.speed = 1000.0
+    ask(one, [0] * 20)
+    stalled, _ = ask(one, [1] * 10, patience=2)
+    one.met(stalled, 100 * stalled.expected)
+    with pytest.raises(Problem, match="waiting"):
+        ask(one, [1] * 10, patience=2)
+    one.measured -= 100
+    assert ask(one, [1] * 10, patience=2)
+
+
+def test_what_would_be_far_too_late_even_alone_is_refused_for_good(batcher):
+    one = batcher()
+    one.speed = 100.0
+    with pytest.raises(
+        Problem, match="about 1100 tokens would take 11.0 seconds here, and the answer is due in 1.0;"
+    ) as no:
+        ask(one, [1] * 110, patience=1)
+    assert (no.value.status, no.value.retry_after) == (413, None)
+    assert ask(one, [1] * 90, patience=1)[1].result(5) == [1] * 90
+
+
 def test_an_idle_server_s_small_requests_teach_admission_nothing(batcher):
     one = batcher()
     one.speed = 1000.0

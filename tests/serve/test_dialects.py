@@ -7,7 +7,9 @@ import json
 import pytest
 
 from crossrank.ranking import best_first
-from crossrank.serve.dialects import SHARED
+from crossrank.serve.dialects import SHARED, tei
+from crossrank.serve.problems import Problem
+from crossrank.serve.responses import problem_body
 
 QUERY = "the river bank"
 DOCUMENTS = ["a fox by the river", "", "snow on the mountain", "a fox by the river", "the bank of the river"]
@@ -60,7 +62,7 @@ def test_equal_documents_keep_their_own_indices_in_order(live):
 
 @pytest.mark.parametrize(
     ("top_n", "count"),
-    [(None, 5), (0, 5), (2, 2), (99, 5), ("2", 2), (2.0, 2), (2**63 - 1, 5), (10**400, 5), ("9" * 400, 5)],
+    [(None, 5), (0, 5), (2, 2), (99, 5), ("2", 2), (2.0, 2), (2**63 - 1, 5), (10**300, 5), ("9" * 400, 5)],
 )
 def test_top_n_is_read_however_it_is_sent(live, top_n, count):
     assert len(answer(live, "/v1/rerank", ask(top_n=top_n))["results"]) == count
@@ -89,6 +91,39 @@ def test_a_query_may_be_an_object(live):
 def test_a_picture_is_refused_by_name(live):
     body = answer(live, "/v1/rerank", ask(documents=["x", {"image": "data:image/png;base64,AA"}]), 422)
     assert body["detail"] == "documents[1]: is a picture, and this model reads text only"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/rerank", {"query": "q", "documents": ["d"], "use_activation": False, "raw_scores": False}),
+        ("/v1/score", {"text_1": "q", "text_2": "d", "use_activation": False, "raw_scores": False}),
+        ("/rerank", {"query": "q", "texts": ["d"], "return_text": True, "return_documents": False}),
+    ],
+)
+def test_fields_that_say_the_same_thing_twice_are_known_to_a_strict_server(serve, path, body):
+    with serve(strict=True) as live:
+        answer(live, path, body)
+        assert "is not a field" in answer(live, path, {**body, "odd": 1}, 400 if "score" in path else 422)["detail"]
+
+
+def test_teis_clients_read_that_a_server_is_overloaded_where_waiting_may_help():
+    for kind in ("overloaded", "requests", "tokens", "deadline"):
+        assert tei.problem(problem_body(Problem(kind, "no"), "id"))["error_type"] == "Overloaded"
+
+
+@pytest.mark.parametrize(
+    ("spans", "field"),
+    [
+        ({"mode": "on"}, "relevant_spans.mode"),
+        ({"mode": 1}, "relevant_spans.mode"),
+        ({"mode": "enabled", "threshold": "high"}, "relevant_spans.threshold"),
+        ({"mode": "enabled", "max_spans": -1}, "relevant_spans.max_spans"),
+    ],
+)
+def test_a_field_of_a_field_is_named_in_full(live, spans, field):
+    body = answer(live, "/v2/rerank", ask(relevant_spans=spans), 400)
+    assert body["message"].startswith(f"{field}: ")
 
 
 def test_unknown_fields_change_nothing(live):

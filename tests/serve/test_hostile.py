@@ -67,6 +67,12 @@ def test_a_compressed_body_is_refused_by_name(live):
     assert "'gzip' is not read here" in response.json()["detail"]
 
 
+@pytest.mark.parametrize("word", ["", "identity", "Identity", "IDENTITY"])
+def test_a_body_that_says_it_is_not_compressed_is_read(live, word):
+    content = json.dumps(BODY).encode()
+    assert live.http.post("/v1/rerank", content=content, headers={"content-encoding": word}).status_code == 200
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_hostile_bodies_are_refused_in_words(live, path):
     for raw in HOSTILE:
@@ -74,6 +80,18 @@ def test_hostile_bodies_are_refused_in_words(live, path):
         assert 200 <= response.status_code < 500, (path, raw[:80], response.text)
         if response.status_code != 200:
             assert response.json()["detail"]
+
+
+@pytest.mark.parametrize("number", ["1e999", "9" * 400, "-" + "9" * 400])
+def test_a_number_that_readers_of_json_cannot_hold_is_refused_wherever_it_is(live, number):
+    for body in (
+        '{"query": "q", "documents": [{"text": "d", "id": %s}]}',
+        '{"query": "q", "documents": ["d"], "top_n": %s}',
+    ):
+        response = live.http.post("/v1/rerank", content=body % number)
+        assert response.status_code == 422
+        assert "is too large" in response.json()["detail"]
+    assert live.http.post("/v1/rerank", content=body % ("9" * 300)).status_code == 200
 
 
 ODD = [

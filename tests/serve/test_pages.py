@@ -25,6 +25,15 @@ def test_nothing_comes_from_another_host(live):
         assert live.http.get(asset).status_code == 200, asset
 
 
+@pytest.mark.parametrize("dialect", ["tei", "weaviate"])
+def test_the_playground_asks_in_its_own_format_whatever_the_server_s(serve, dialect):
+    with serve(dialect=dialect) as live:
+        paths = re.findall(r'base \+ "([^"]+)"', live.http.get("/playground/app.js").text)
+        (route,) = [path for path in paths if path.endswith("rerank")]
+        body = {"query": "q", "documents": ["d"], "return_documents": False}
+        assert "relevance_score" in live.post("/" + route, body).json()["results"][0]
+
+
 def test_a_server_may_do_without_pages(serve):
     with serve(playground=False) as live:
         assert live.http.get("/").status_code == 404

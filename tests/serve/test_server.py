@@ -14,10 +14,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from crossrank import InputError, ModelNotFound, Reranker
+from crossrank.cli import app
 from crossrank.serve.app import Service
 from crossrank.serve.options import ServeOptions, Source, read_source
+from crossrank.serve.server import server_for
 from tests.serve.conftest import answers, client, free_port, started, until
 
 LARGE = {"query": "the river", "documents": ["a fox by the river " * 20] * 200}
@@ -105,6 +108,8 @@ def test_a_unix_socket_will_do(folder, tmp_path):
         ({"keep_alive": float("inf")}, InputError, "0 seconds or more"),
         ({"port": 99_999}, InputError, "from 0 to 65535"),
         ({"api_key": ("a", " ")}, InputError, "api_key is empty"),
+        ({"api_key_file": ""}, InputError, "api_key_file is empty"),
+        ({"max_text_characters": 0}, InputError, "1 or more"),
         ({"log_level": "loud"}, InputError, "debug, info, warning, error"),
         ({"ssl_keyfile": "no.pem", "ssl_certfile": "no.pem"}, InputError, "no such file"),
         ({"max_length": 3}, InputError, "no room"),
@@ -115,15 +120,37 @@ def test_options_that_cannot_work_are_refused_before_anything_starts(folder, fie
         begin({"model": (str(folder),), **fields})
 
 
+@pytest.mark.parametrize("name", ["api_key", "api_key_file"])
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_variable_for_keys_that_came_out_empty_does_not_open_the_server(name, blank):
+    variables, flag = {f"CROSSRANK_{name.upper()}": blank}, "--" + name.replace("_", "-")
+
+    def refusal(*flags: str) -> str:  # a level that is none ends the command where the variable does not
+        return CliRunner().invoke(app, ["serve", "--log-level", "loud", *flags], env=variables).output
+
+    assert "to let everyone in" in refusal()
+    assert "log_level should be" in refusal(flag, "k")
+
+
+def test_parts_of_a_second_are_kept(folder):
+    options = ServeOptions(model=(str(folder),), keep_alive=0.5, drain_timeout=0.25)
+    config = server_for(Service.of(options))[0].config
+    assert (config.timeout_keep_alive, config.timeout_graceful_shutdown) == (0.5, 0.25)
+
+
 def begin(fields: dict) -> None:
     """What the command does before it listens, and then the load."""
     options = Service.of(ServeOptions(**fields)).options
     Reranker.load(options.sources[0].folder, limits=options.limits)
 
 
-def test_a_model_is_called_by_its_name_its_folder_or_its_hub_name(folder):
+def test_a_model_is_called_by_its_name_its_folder_or_its_hub_name(folder, tmp_path):
     assert read_source(f"mine={folder}?dtype=int8") == Source("mine", str(folder), "int8", None)
     assert read_source(str(folder)).name == folder.name
+    tried = tmp_path / "lr=1e-5" / "m"
+    tried.mkdir(parents=True)
+    assert read_source(f"{tried}?dtype=int8") == Source("m", str(tried), "int8", None)
+    assert read_source(f"mine={tried}") == Source("mine", str(tried), None, None)
     assert read_source("org/model", dtype="bfloat16") == Source("org/model", "org/model", "bfloat16", None)
     assert [source.folder for source in ServeOptions().sources] == [None]
 

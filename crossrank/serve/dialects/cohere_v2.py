@@ -72,12 +72,13 @@ def _threshold(asked: object) -> float | None:
         return None
     if not isinstance(asked, Mapping):
         raise field_problem("relevant_spans", 'should be an object with "mode"', asked)
-    options = Body(asked)
-    mode = (options.string("mode") or "").lower()
+    # Under their full names, so that an error names the field that was sent.
+    options = Body({f"relevant_spans.{name}": value for name, value in asked.items()})
+    mode = (options.string("relevant_spans.mode") or "").lower()
     if mode not in ("enabled", "disabled"):
         raise field_problem("relevant_spans.mode", "should be enabled or disabled", asked.get("mode"))
-    options.count("max_spans")  # at least one span is allowed, and no document has more here
-    return float(options.real("threshold", THRESHOLD)) if mode == "enabled" else None
+    options.count("relevant_spans.max_spans")  # at least one span is allowed, and no document has more here
+    return float(options.real("relevant_spans.threshold", THRESHOLD)) if mode == "enabled" else None
 
 
 def _spans(hit: Hit, threshold: float) -> list[dict[str, Any]]:

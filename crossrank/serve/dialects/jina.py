@@ -43,12 +43,14 @@ def read(body: Body, defaults: Defaults) -> Ask:
     texts, documents = body.texts("documents")
     body.known("return_embeddings", "overlap_tokens", "max_chunks_per_doc")
     lengths = [body.count(name) for name in ("max_doc_length", "max_tokens_per_doc")]
+    # Each is read whatever the other says: a field that no one reads is unknown to --strict.
+    activated, raw = body.flag("use_activation", True), body.flag("raw_scores", False)
     return Ask(
         model=body.string("model"),
         groups=[Group(query=body.text("query"), texts=texts, documents=documents)],
         top_n=body.count("top_n"),
         return_documents=body.flag("return_documents", defaults.return_documents),
-        raw_scores=not body.flag("use_activation", True) or body.flag("raw_scores", False),
+        raw_scores=raw or not activated,
         truncate=body.flag("truncation", True),
         document_tokens=min((n for n in lengths if n), default=None),
         priority=body.whole("priority") or 0,

@@ -53,10 +53,12 @@ def read(body: Body, defaults: Defaults) -> Ask:
         ]
     else:
         raise field_problem(names[1], f"should hold as many as {names[0]} ({len(left)}), not {len(right)}", right)
+    # Each is read whatever the other says: a field that no one reads is unknown to --strict.
+    activated, raw = body.flag("use_activation", True), body.flag("raw_scores", False)
     return Ask(
         model=body.string("model"),
         groups=groups,
-        raw_scores=not body.flag("use_activation", True) or body.flag("raw_scores", False),
+        raw_scores=raw or not activated,
         priority=body.whole("priority") or 0,
     )
 

@@ -27,6 +27,9 @@ REQUEST = s.body(
 RESPONSE = s.array(index=s.INDEX, score=s.NUMBER)
 TYPES = {
     "overloaded": "Overloaded",
+    "requests": "Overloaded",
+    "tokens": "Overloaded",
+    "deadline": "Overloaded",
     "compute": "Backend",
     "internal": "Backend",
     "loading": "Unhealthy",
@@ -40,11 +43,13 @@ def read(body: Body, defaults: Defaults) -> Ask:
     del defaults
     texts, documents = body.texts("texts")
     body.known("truncation_direction")
+    # Each is read whatever the other says: a field that no one reads is unknown to --strict.
+    wanted = [body.flag(name, False) for name in ("return_text", "return_documents")]
     return Ask(
         model=body.string("model"),
         groups=[Group(query=body.text("query"), texts=texts, documents=documents, field="texts")],
         top_n=body.count("top_n"),
-        return_documents=body.flag("return_text", False) or body.flag("return_documents", False),
+        return_documents=any(wanted),
         raw_scores=body.flag("raw_scores", False),
         truncate=body.flag("truncate", True),
     )

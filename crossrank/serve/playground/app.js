@@ -3,6 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const base = location.href.replace(/[?#].*$/, "").replace(/[^/]*$/, "");
+const route = base + "jina/v1/rerank"; // --dialect may have made another format the rule of the bare path
 
 const EXAMPLES = {
   "Skin care": {
@@ -49,7 +50,7 @@ let language = "curl";
 let timer;
 
 async function post(body) {
-  const response = await fetch(base + "v1/rerank", {
+  const response = await fetch(route, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
@@ -73,18 +74,17 @@ function request() {
 }
 
 function snippets(body) {
-  const url = base + "v1/rerank";
   const json = JSON.stringify(body, null, 2);
   const quoted = json.replaceAll("'", "'\\''");
   return {
-    curl: `curl ${url} \\\n` + (keyed ? `  -H "Authorization: Bearer $KEY" \\\n` : "") +
+    curl: `curl ${route} \\\n` + (keyed ? `  -H "Authorization: Bearer $KEY" \\\n` : "") +
       `  -H 'Content-Type: application/json' \\\n  -d '${quoted}'`,
     python: `import json\nimport urllib.request\n\nbody = json.loads(r"""${json.replaceAll('"""', '\\u0022""')}""")\n` +
       `headers = {"Content-Type": "application/json"${keyed ? ', "Authorization": "Bearer KEY"' : ""}}\n` +
-      `request = urllib.request.Request("${url}", json.dumps(body).encode(), headers)\n` +
+      `request = urllib.request.Request("${route}", json.dumps(body).encode(), headers)\n` +
       `with urllib.request.urlopen(request) as response:\n    for hit in json.load(response)["results"]:\n` +
       `        print(f"{hit['relevance_score']:.3f}", body["documents"][hit["index"]])`,
-    js: `const body = ${json};\nconst response = await fetch("${url}", {\n  method: "POST",\n` +
+    js: `const body = ${json};\nconst response = await fetch("${route}", {\n  method: "POST",\n` +
       `  headers: { "Content-Type": "application/json"${keyed ? ', "Authorization": "Bearer KEY"' : ""} },\n  body: JSON.stringify(body),\n});\n` +
       `const { results } = await response.json();\nfor (const hit of results) {\n` +
       `  console.log(hit.relevance_score.toFixed(3), body.documents[hit.index]);\n}`,
