@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crossrank.cli import options, training
-from crossrank.cli.writing import counted, write_json
+from crossrank.cli.writing import counted, note, write_json
 
 if TYPE_CHECKING:
     from crossrank.train.mining import Mined
@@ -92,6 +93,12 @@ def command(
     from crossrank.train.negatives import Mining
     from crossrank.train.resuming import refuse_output
 
+    _refuse_unread({"--query-prompt": query_prompt, "--document-prompt": document_prompt}, "--biencoder", biencoder)
+    _refuse_unread(
+        {"--dtype": dtype, "--max-length": max_length, "--max-query": max_query, "--budget": budget},
+        "--reranker",
+        reranker,
+    )
     judged = biencoder is not None or reranker is not None
     asked = relative_margin is not None or absolute_margin is not None or max_score is not None
     mining = Mining(
@@ -134,11 +141,25 @@ def command(
             progress=advance,
         )
     training.note_leaks(done.leaks)
+    if done.scores_dropped:
+        note(
+            f"crossrank: {counted(done.scores_dropped, 'record')} written without their scores, which the negatives "
+            "have not got; with --reranker, or by `crossrank teach` afterwards, all documents get some"
+        )
+    if not done.written:
+        note(f"crossrank: {into} is empty; no query ended with a positive and a negative")
     if as_json or not sys.stdout.isatty():
         numbers = {name: value for name, value in asdict(done).items() if name != "leaks"}
         write_json({**numbers, **training.leaks_json(done.leaks)}, indent=2)
         return
     _print(done, sample(into), into)
+
+
+def _refuse_unread(given: Mapping[str, object], needed: str, model: object) -> None:
+    """Wrong usage for an option of a model that was not named."""
+    for name, value in given.items():
+        if value is not None and model is None:
+            raise typer.BadParameter(f"goes with {needed}", param_hint=name)
 
 
 def _print(done: Mined, shown: list[tuple[str, list[str], list[str]]], into: Path) -> None:

@@ -16,11 +16,8 @@ __all__ = ["command"]
 
 
 def command(
+    model: Annotated[str, typer.Argument(metavar="TEACHER", help="A folder, a bundled name or a hub name.")],
     into: Annotated[Path, typer.Option("--into", metavar="DIR", help="The new folder.")],
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="TEACHER", help="A folder, a bundled name or a hub name; default: mini-en."),
-    ] = None,
     layers: Annotated[
         int | None, typer.Option("--layers", metavar="N", help="Spread over the teacher's depth, first and last kept.")
     ] = None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,7 @@ def _cached(model: CrossEncoder, chosen: Mapping[str, float]) -> nn.Module:
         model,
         num_negatives=int(chosen["in_batch_negatives"]),
         scale=chosen["scale"],
-        mini_batch_size=int(chosen["chunk"]),
+        mini_batch_size=int(chosen["chunk"]) or sys.maxsize,
     )
 
 
@@ -71,6 +72,7 @@ def _lambda(model: CrossEncoder, chosen: Mapping[str, float]) -> nn.Module:
     return losses.LambdaLoss(model, mini_batch_size=int(chosen["chunk"]) or -1, k=int(chosen["k"]) or None)
 
 
+LEAST = {"in_batch_negatives": 1, "chunk": 0, "k": 0}  # whole numbers; the other options are above 0
 NEGATIVES = {"in_batch_negatives": 4, "scale": 10.0}
 EITHER = ("labels", "scores")
 LOSSES = {
@@ -89,8 +91,13 @@ LOSSES = {
 
 
 def make_loss(name: str, model: CrossEncoder, chosen: Mapping[str, float]) -> nn.Module:
-    """The loss of that name over `model`; `chosen` overrides its options."""
+    """The loss of that name over `model`; `chosen` overrides its options. InputError for a value that will not do."""
     kind = LOSSES[name]
+    for option, value in chosen.items():
+        if option in LEAST and not (value >= LEAST[option] and float(value).is_integer()):
+            raise InputError(f"loss {name!r}: {option} should be a whole number from {LEAST[option]}, not {value}")
+        if option not in LEAST and not 0 < value < math.inf:
+            raise InputError(f"loss {name!r}: {option} should be a number above 0, not {value}")
     return kind.build(model, {**kind.options, **chosen})
 
 
@@ -105,7 +112,8 @@ def rows_of(
     """
     values = record.labels if target == "labels" else record.scores
     if not values:
-        raise InputError(f"the query {record.query[:60]!r} has no {target}, and loss {name!r} learns from them")
+        where = f"{record.where}: " if record.where else ""
+        raise InputError(f"{where}the query {record.query[:60]!r} has no {target}, and loss {name!r} learns from them")
     shape = LOSSES[name].shape
     if shape == "tuples":
         yield from _tuples(record, documents, chance)

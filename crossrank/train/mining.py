@@ -35,7 +35,8 @@ class Mined:
     corpus: documents that were searched. records, written: lines read and lines written; without_positive and
     without_negative are the lines between them. negatives: in all, and in `found_by`, by search. mean_rank: of the
     negatives. own_documents: candidates that were the query's own. too_near: candidates that the judge dropped.
-    positive_score, negative_score: means on the judge's scale, None without a judge.
+    scores_dropped: records whose scores, which the negatives have not got, were not written. positive_score,
+    negative_score: means on the judge's scale, None without a judge.
     """
 
     corpus: int
@@ -48,6 +49,7 @@ class Mined:
     mean_rank: float | None
     own_documents: int
     too_near: int
+    scores_dropped: int
     positive_score: float | None
     negative_score: float | None
     leaks: tuple[Leak, ...]
@@ -71,7 +73,8 @@ def mine(
     Documents come from `corpora`, or without any from `path` itself. bm25, encoder: the searches. The reranker judges
     if there is one, and its logits are written as scores; else the encoder does. Killed and called again alike, it goes
     on where it was, and the result is the same. progress: what is being done, how much of it is, and of how much.
-    Raises InputError for a bad line before anything is searched, and for options that contradict each other.
+    Raises InputError for a bad line, and data without a positive, before anything is searched, and for options that
+    contradict each other.
     """
     if not bm25 and encoder is None:
         raise InputError("nothing searches; BM25, a bi-encoder, or both would")
@@ -89,6 +92,11 @@ def mine(
                 corpus.add(text)
 
     seen = survey(path, guard, unlabelled=True, take=take)
+    if not known:
+        raise InputError(
+            f"{path}: none of its {seen.rows:,} records has a positive, a document with a label above 0, and negatives "
+            "are mined for queries that have one"
+        )
     key = key_of("mine", crossrank.__version__, seen.digest, [leak.where for leak in seen.leaks], corpus.digest,
                  sorted(asdict(options).items()), bm25, encoder and encoder.key,
                  reranker and reranker_teacher(reranker).key)  # fmt: skip
@@ -139,6 +147,7 @@ def _report(counts: dict[str, float], corpus: int, leaks: tuple[Leak, ...]) -> M
         mean_rank=mean("ranks", "negatives"),
         own_documents=whole("own_documents"),
         too_near=whole("too_near"),
+        scores_dropped=whole("scores_dropped"),
         positive_score=mean("positive_scores", "positives"),
         negative_score=mean("negative_scores", "negatives"),
         leaks=leaks,

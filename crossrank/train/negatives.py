@@ -97,8 +97,13 @@ class Known:
     def __init__(self) -> None:
         self._positives: dict[bytes, set[bytes]] = {}
 
+    def __len__(self) -> int:
+        """Queries that have a positive."""
+        return len(self._positives)
+
     def add(self, record: Record) -> None:
-        self._positives.setdefault(same(record.query), set()).update(map(same, positives(record)))
+        if right := positives(record):
+            self._positives.setdefault(same(record.query), set()).update(map(same, right))
 
     def of(self, query: str) -> set[bytes]:
         return self._positives.get(same(query), set())
@@ -124,7 +129,8 @@ def mined(
     """The block's records with their negatives after their own documents, and counts of what happened.
 
     A record without a positive is left out, and so is one that ends without a negative. With a judge that gives
-    logits, they are written as scores.
+    logits, they are written as scores. Without one the negatives have no scores, so those of the record are dropped
+    and counted.
     """
     counts: Counts = defaultdict(float, records=len(block))
     rows = [row for row in block if positives(row.record)]
@@ -145,6 +151,7 @@ def mined(
         if min(whole.labels) > 0:
             counts["without_negative"] += 1
             continue
+        counts["scores_dropped"] += bool(record.scores and not whole.scores)
         done.append({**row.extra, **as_row(whole)})
     counts["written"] = len(done)
     return Block(done, dict(counts))
@@ -251,7 +258,7 @@ def _kept(
 
 def _scores(record: Record, judged: Judged | None, kept: Sequence[int]) -> tuple[float, ...]:
     if judged is None or judged.logits is None:
-        return ()
+        return () if kept else record.scores
     own = len(record.documents)
     return (*judged.logits[:own], *(judged.logits[own + place] for place in kept))
 

@@ -38,6 +38,7 @@ TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model",
 )  # fmt: skip
+TOKENIZER_GIVES = ["input_ids", "token_type_ids", "attention_mask"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +75,9 @@ class Built:
 def build_student(teacher: Path, into: Path, plan: Plan) -> Built:
     """Write a student of the model in the folder `teacher` to the new folder `into`, in a published layout.
 
-    InputError for a plan that the teacher cannot fill, or a folder that is there; CheckpointError for a teacher that
-    is damaged, has no classifier (and no `new_head` was asked for), or is of an architecture that has no such student.
+    InputError for a plan that the teacher cannot fill, a new head where there is one, or a folder that is there;
+    CheckpointError for a teacher that is damaged, has no classifier (and no `new_head` was asked for), or is of an
+    architecture that has no such student.
     """
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise InputError(f"{into} is there already and not empty; a new folder would do")
@@ -139,6 +141,8 @@ def _read(folder: Path, new_head: int | None) -> tuple[dict[str, Any], dict[str,
         if new_head is None:
             raise CheckpointError(f"{folder} is an encoder without a classifier; a new head, untrained, can be added")
         tensors = _with_head(tensors, config, new_head)
+    elif new_head is not None:
+        raise InputError(f"{folder} has a classifier; a new head is added to an encoder without one")
     names = frozenset(tensors)
     module = architecture(config, names)
     rows = next(len(tensor) for name, tensor in tensors.items() if name.endswith(WORDS))
@@ -194,8 +198,7 @@ def _write(into: Path, teacher: Path, config: dict[str, Any], tensors: Mapping[s
         for name in TOKENIZER_FILES:
             if (teacher / name).is_file():
                 shutil.copyfile(teacher / name, half / name)
-        if plan.jinabert:
-            _tell_tokenizer(half / "tokenizer_config.json", plan.max_length)
+        _tell_tokenizer(half / "tokenizer_config.json", plan)
         (half / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
         save_file(own, half / "model.safetensors", metadata={"format": "pt"})
@@ -208,8 +211,17 @@ def _write(into: Path, teacher: Path, config: dict[str, Any], tensors: Mapping[s
         shutil.rmtree(half, ignore_errors=True)
 
 
-def _tell_tokenizer(path: Path, max_length: int) -> None:
-    """tokenizer_config.json of a JinaBERT: its length, and that it takes token types; the published ones do not."""
+def _tell_tokenizer(path: Path, plan: Plan) -> None:
+    """tokenizer_config.json: a JinaBERT's length, and that there are token types, which the published ones do not say.
+
+    Where nothing is said, crossrank has token types, and transformers' tokenizers that are of no model's class have
+    none: a new head that was trained here would be another one there.
+    """
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    changed = {"model_max_length": max_length, "model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
-    path.write_text(json.dumps({**known, **changed}, indent=2) + "\n", encoding="utf-8")
+    if plan.jinabert:
+        known |= {"model_max_length": plan.max_length, "model_input_names": TOKENIZER_GIVES}
+    elif plan.new_head is not None and "model_input_names" not in known:
+        known["model_input_names"] = TOKENIZER_GIVES
+    else:
+        return
+    path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")

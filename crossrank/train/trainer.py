@@ -19,7 +19,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from crossrank.errors import InputError
 from crossrank.train.feeding import InOrder
-from crossrank.train.losses import flat_loss, label_prior, make_loss
+from crossrank.train.losses import LOSSES, flat_loss, label_prior, make_loss
 from crossrank.train.monitor import Monitor, logging_steps
 from crossrank.train.recipe import Recipe, Stage
 
@@ -76,7 +76,11 @@ def prepare(
 
 
 def arguments(recipe: Recipe, stage: Stage, checkpoints: Path, *, cpu: bool) -> CrossEncoderTrainingArguments:
-    """The trainer's arguments. A batch is shared out among processes, so that their number does not change training."""
+    """The trainer's arguments. A batch is shared out among processes, so that their number does not change training.
+
+    But a loss that learns from other queries' documents has those of a process's share alone. InputError for a batch
+    that cannot be shared, or that leaves such a loss other rows than the recipe says, or none.
+    """
     state = PartialState(cpu=cpu)
     processes = state.num_processes
     each, rest = divmod(stage.batch, processes * stage.accumulate)
@@ -85,6 +89,8 @@ def arguments(recipe: Recipe, stage: Stage, checkpoints: Path, *, cpu: bool) -> 
             f"stage {stage.name!r}: a batch of {stage.batch} rows cannot be shared equally by {processes} processes "
             f"in {stage.accumulate} parts"
         )
+    if LOSSES[stage.loss].shape == "tuples":
+        _refuse_parts(stage, each)
     made = CrossEncoderTrainingArguments(
         output_dir=str(checkpoints),
         max_steps=stage.steps,
@@ -113,6 +119,22 @@ def arguments(recipe: Recipe, stage: Stage, checkpoints: Path, *, cpu: bool) -> 
         # One process with several GPUs would split a packed batch among them, which it cannot be.
         made._n_gpu = 1
     return made
+
+
+def _refuse_parts(stage: Stage, each: int) -> None:
+    """`each`: rows that are computed together, among which a loss of tuples finds a query's other documents."""
+    if stage.accumulate > 1:
+        raise InputError(
+            f"stage {stage.name!r}: loss {stage.loss!r} learns from the other queries of a batch, which are not in the "
+            f"same part of it; with accumulate = {stage.accumulate} it would be another loss. accumulate = 1 would do, "
+            "and loss 'cached_multiple_negatives' with a small chunk is the same in little memory"
+        )
+    if each == 1 and stage.documents == 1:
+        raise InputError(
+            f"stage {stage.name!r}: with documents = 1 loss {stage.loss!r} learns from other queries' documents alone, "
+            f"and a batch of {stage.batch} leaves each process one query; a larger batch, or documents = 2 and "
+            "data with negatives, would do"
+        )
 
 
 def latest_checkpoint(checkpoints: Path) -> Path | None:

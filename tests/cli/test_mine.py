@@ -55,6 +55,33 @@ def test_a_terminal_sees_what_was_done_and_a_sample(terminal, data, tmp_path):
     assert "  - whale of s" in shown
 
 
+def test_what_is_not_written_is_said(run, tmp_path):
+    line = {"query": "whale sea", "documents": ["a whale", "a bee"], "labels": [1, 0], "scores": [3.0, -2.0]}
+    scored = write_jsonl(tmp_path / "scored.jsonl", [line, {"query": "sea", "positive": "the sea"}])
+    ran = run("mine", scored, "--into", tmp_path / "out")
+    assert json.loads(ran.out)["scores_dropped"] == 1
+    assert ran.err.startswith("crossrank: 1 record written without their scores")
+    alone = write_jsonl(tmp_path / "alone.jsonl", [{"query": "whale", "positive": "a whale"}])
+    ran = run("mine", alone, "--into", tmp_path / "empty")
+    assert (ran.code, json.loads(ran.out)["without_negative"]) == (0, 1)
+    assert "empty is empty; no query ended with a positive and a negative" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "needed"),
+    [
+        ("--query-prompt", "query: ", "--biencoder"),
+        ("--document-prompt", "", "--biencoder"),
+        ("--max-length", 64, "--reranker"),
+        ("--dtype", "float32", "--reranker"),
+    ],
+)
+def test_an_option_of_a_model_that_is_not_named_is_wrong_usage(option, value, needed, run, data, tmp_path):
+    ran = run("mine", data, "--into", tmp_path / "out", option, value)
+    assert (ran.code, f"goes with {needed}" in ran.err) == (2, True), ran.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_is_refused(run, data, tmp_path):
     for extra, complaint in (
         (["--no-bm25"], "nothing searches"),

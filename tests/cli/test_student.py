@@ -30,6 +30,8 @@ def test_contradictions_are_wrong_usage_and_a_full_folder_is_left_alone(run, fol
     assert run("student", folder, *into, "--layers", 1, "--pick", "0").code == 2
     assert run("student", folder, *into, "--pick", "first").code == 2
     assert run("student", folder, *into, "--max-length", 100).code == 2
+    ran = run("student", *into, "--layers", 1)
+    assert (ran.code, "Missing argument 'TEACHER'" in ran.err) == (2, True)
     ran = run("student", folder, "--into", folder)
     assert (ran.code, "is there already and not empty" in ran.err) == (3, True)
     assert not (tmp_path / "student").exists()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -57,8 +58,70 @@ def test_data_that_a_loss_cannot_learn_from_is_refused_with_what_it_needs(stage,
         list(draw(stage, tmp_path, seed=0))
     with pytest.raises(InputError, match="a document labelled 1 and, unless documents = 1, one labelled 0"):
         list(draw(replace(stage, loss="multiple_negatives"), tmp_path, seed=0))
-    rows = list(draw(replace(stage, loss="multiple_negatives", documents=1, steps=1), tmp_path, seed=0))
+    rows = list(draw(replace(stage, loss="multiple_negatives", documents=1, batch=1, steps=8), tmp_path, seed=0))
     assert rows == [{"query": "q", "positive": "d"}] * 8
+
+
+def own_positives_among_negatives(batch):
+    """Pairs of rows of which one's query has the other's document for its positive, or is the other's query."""
+    return [
+        (row, other)
+        for row in batch
+        for other in batch
+        if row is not other and (row["query"] == other["query"] or row["positive"] in list(other.values())[1:])
+    ]
+
+
+@pytest.mark.parametrize("loss", ["multiple_negatives", "cached_multiple_negatives"])
+@pytest.mark.parametrize(
+    ("lines", "documents"),
+    [
+        ([{"query": f"q{n % 30}", "positive": f"d{n}"} for n in range(90)], 1),
+        ([{"query": f"q{n}", "positive": f"d{n}"} for n in range(20)], 1),
+        ([{"query": f"q{n}", "positive": f"d{n}"} for n in range(16)], 1),
+        ([{"query": f"q{n}", "positive": f"d{n % 30}"} for n in range(90)], 1),
+        ([{"query": f"q{n}", "positive": f"d{n}", "negative": f"d{n * 7 % 60 + 1}"} for n in range(60)], 2),
+    ],
+    ids=["queries again", "few lines", "as many as a batch", "positives again", "mined of one another"],
+)
+def test_no_batch_has_a_querys_positive_as_another_querys(lines, documents, loss, stage, tmp_path):
+    write_lines(tmp_path / "train.jsonl", lines)
+    stage = replace(stage, loss=loss, target="", documents=documents, batch=16, steps=50)
+    rows = list(draw(stage, tmp_path, seed=0))
+    assert len(rows) == 800
+    assert not any(own_positives_among_negatives(rows[start : start + 16]) for start in range(0, 800, 16))
+    assert rows == list(draw(stage, tmp_path, seed=0))
+    given = Counter(tuple(row.values()) for row in rows)
+    assert set(given) == {tuple(line.values()) for line in lines}, "what is held back comes later"
+    assert max(given.values()) - min(given.values()) <= 3
+
+
+def test_rows_whose_queries_are_all_different_keep_their_order(stage, tmp_path):
+    write_lines(tmp_path / "train.jsonl", [{"query": f"q{n}", "positive": f"d{n}"} for n in range(200)])
+    stage = replace(stage, loss="multiple_negatives", target="", documents=1, steps=10)
+    other = replace(stage, batch=1, steps=80)  # of which no two are ever in a batch
+    assert list(draw(stage, tmp_path, seed=0)) == list(draw(other, tmp_path, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("lines", "met"),
+    [
+        ([{"query": f"q{n % 7}", "positive": f"d{n}"} for n in range(70)], "7 queries, 70 positives"),
+        ([{"query": f"q{n}", "positive": f"d{n % 7}"} for n in range(70)], "70 queries, 7 positives"),
+    ],
+)
+def test_too_few_queries_for_a_batch_are_refused_with_how_many_there_are(lines, met, stage, tmp_path):
+    write_lines(tmp_path / "train.jsonl", lines)
+    stage = replace(stage, loss="multiple_negatives", target="", documents=1)
+    with pytest.raises(InputError, match=rf"stage 'labels': .*train\.jsonl wait for a batch of 8 .*\({met}\)"):
+        list(draw(stage, tmp_path, seed=0))
+
+
+def test_a_lone_surrogate_is_read_as_it_is_when_served(stage, tmp_path):
+    write_lines(tmp_path / "train.jsonl", [{"query": "q\ud800", "documents": ["\udfff", "d"], "labels": [1, 0]}])
+    write_rows(draw(replace(stage, steps=1), tmp_path, seed=0), tmp_path / "rows.arrow")
+    row = open_rows(tmp_path / "rows.arrow")[0]
+    assert (row["query"], sorted(row["documents"])) == ("q\ufffd", ["d", "\ufffd"])
 
 
 def test_queries_that_a_dev_set_asks_are_left_out_and_counted(stage, tmp_path):

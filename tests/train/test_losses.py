@@ -144,3 +144,36 @@ def test_an_options_default_can_be_overridden(tmp_path):
     assert make_loss("lambda", model, {"k": 3}).k == 3
     assert make_loss("lambda", model, {}).k is None
     assert make_loss("multiple_negatives", model, {"scale": 5}).scale == 5
+
+
+def test_a_chunk_of_zero_is_the_whole_batch(tmp_path):
+    model = cross_encoder(toy_module(tmp_path), "cpu")
+    ((columns, labels),) = batches("multiple_negatives", rows("multiple_negatives", records(8, seed=1), documents=2))
+    found = []
+    for chunk in (0, 3):
+        torch.manual_seed(1)
+        loss = make_loss("cached_multiple_negatives", model, {"chunk": chunk})
+        model.zero_grad()
+        value = loss(list(columns), labels)
+        value.backward()
+        found.append((value.item(), model[0].model.head.dense.weight.grad.clone()))
+    (whole, gradient), (parts, other) = found
+    assert whole == pytest.approx(parts, rel=1e-5)
+    torch.testing.assert_close(gradient, other, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "complaint"),
+    [
+        ("multiple_negatives", "in_batch_negatives", 0, "in_batch_negatives should be a whole number from 1, not 0"),
+        ("cached_multiple_negatives", "in_batch_negatives", 2.5, "a whole number from 1, not 2.5"),
+        ("multiple_negatives", "scale", 0, "scale should be a number above 0, not 0"),
+        ("cached_multiple_negatives", "chunk", -1, "chunk should be a whole number from 0, not -1"),
+        ("lambda", "k", math.nan, "k should be a whole number from 0, not nan"),
+        ("binary_cross_entropy", "positive_weight", math.inf, "positive_weight should be a number above 0, not inf"),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused(name, option, value, complaint, tmp_path):
+    model = cross_encoder(toy_module(tmp_path), "cpu")
+    with pytest.raises(InputError, match=f"loss '{name}': .*{complaint}"):
+        make_loss(name, model, {option: value})

@@ -128,6 +128,32 @@ def test_a_sample_shows_the_positives_and_some_negatives(data, tmp_path):
     assert shown == expected
 
 
+def test_scores_that_the_negatives_have_not_got_are_dropped_and_counted(reranker, tmp_path):
+    lines = [
+        {"query": "whale sea", "documents": ["a whale", "a bee"], "labels": [1, 0], "scores": [3.0, -2.0]},
+        {"query": "salt", "documents": ["salt", "a sun"], "labels": [1, 0], "scores": [4.0, -1.0]},
+        {"query": "sea whale", "positive": "the sea"},
+    ]
+    data = write_jsonl(tmp_path / "data.jsonl", lines)
+    done = mine(data, tmp_path / "out.jsonl", Mining())
+    mined, alone, plain = read_records(tmp_path / "out.jsonl")
+    assert (mined.documents, mined.scores) == (("a whale", "a bee", "the sea"), ())
+    assert alone.scores == (4.0, -1.0), "nothing was mined for it"
+    assert plain.scores == ()
+    assert done.scores_dropped == 1
+    done = mine(data, tmp_path / "judged.jsonl", Mining(), reranker=reranker)
+    assert done.scores_dropped == 0
+    assert all(len(record.scores) == len(record.documents) for record in read_records(tmp_path / "judged.jsonl"))
+
+
+@pytest.mark.parametrize("line", [{"query": "q", "document": "d", "label": 0}, {"query": "q", "documents": ["d", "e"]}])
+def test_data_without_a_positive_is_refused_before_any_work(line, tmp_path):
+    data = write_jsonl(tmp_path / "data.jsonl", [line] * 3)
+    with pytest.raises(InputError, match=r"data\.jsonl: none of its 3 records has a positive"):
+        mine(data, tmp_path / "out.jsonl", Mining())
+    assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
+
+
 def test_what_contradicts_itself_is_refused_before_any_work(data, tmp_path):
     with pytest.raises(InputError, match="nothing searches"):
         mine(data, tmp_path / "out.jsonl", Mining(), bm25=False)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from sentence_transformers import CrossEncoder
 
 from crossrank import Reranker
 from crossrank.checkpoint import read_tensors
@@ -103,6 +104,26 @@ def test_an_encoder_without_a_classifier_gets_a_new_one_when_asked(tmp_path):
     first, again, other = (scores(folder) for folder in sorted(tmp_path.glob("student?")))
     assert first == again != other
     assert np.ptp(first) > 0
+
+
+def test_a_new_head_is_refused_where_there_is_one(tmp_path):
+    teacher = bert().write(tmp_path / "teacher")
+    with pytest.raises(InputError, match="teacher has a classifier; a new head is added to an encoder without one"):
+        build_student(teacher, tmp_path / "student", Plan(new_head=0))
+    assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.parametrize("inputs", [None, ["input_ids", "attention_mask"]])
+def test_a_new_head_scores_as_much_in_sentence_transformers(inputs, tmp_path):
+    """A tokenizer that says nothing of token types gives them here, and none there."""
+    teacher = bert().renamed("bert.", "").without("classifier", "pooler").write(tmp_path / "teacher")
+    told = {"tokenizer_class": "TokenizersBackend", "pad_token": "[PAD]"}
+    told |= {} if inputs is None else {"model_input_names": inputs}
+    (teacher / "tokenizer_config.json").write_text(json.dumps(told))
+    build_student(teacher, tmp_path / "student", Plan(new_head=0))
+    theirs = CrossEncoder(str(tmp_path / "student"), device="cpu", num_labels=1)
+    predicted = theirs.predict(PAIRS, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+    np.testing.assert_allclose(predicted, scores(tmp_path / "student"), atol=1e-6)
 
 
 def test_the_tokenizer_and_the_settings_come_along(tmp_path):
