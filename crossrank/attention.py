@@ -152,7 +152,7 @@ def _mirrored(slopes: tuple[float, ...], length: int, dtype: torch.dtype) -> Flo
 
 def _bias(slopes: tuple[float, ...], distance: Tensor, dtype: torch.dtype) -> Tensor:
     # In float32 first: above 256 a bfloat16 cannot tell neighbouring distances apart.
-    return (-torch.tensor(slopes, device=distance.device)[:, None, None] * distance).to(dtype)
+    return (-torch.tensor(slopes, dtype=torch.float32, device=distance.device)[:, None, None] * distance).to(dtype)
 
 
 def _local(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:

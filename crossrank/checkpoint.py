@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from crossrank.errors import CheckpointError
 from crossrank.models import architecture
 from crossrank.models.naming import WORDS
-from crossrank.nibbles import unpacked
+from crossrank.nibbles import NIBBLES, unpacked
 from crossrank.template import Template
 from crossrank.tokens import Tokenizer
 
-__all__ = ["Checkpoint", "read_checkpoint", "read_config", "read_tensors"]
+__all__ = ["Checkpoint", "read_checkpoint", "read_config", "read_stored", "read_tensors"]
 
 ALIGNMENT = 64  # bytes: what torch's CPU allocator gives
 
@@ -105,7 +105,7 @@ def _usual_length(folder: Path, told: Mapping[str, Any], max_length: int) -> int
     asked = told.get("model_max_length")
     if asked is None:
         return max_length
-    if isinstance(asked, bool) or not isinstance(asked, int | float) or asked < 16:
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or not asked >= 16:
         path = folder / "tokenizer_config.json"
         raise CheckpointError(f"{path}: model_max_length should be a number of tokens, 16 or more, not {asked!r}")
     return int(min(asked, max_length))
@@ -122,9 +122,13 @@ def _wants_types(folder: Path, told: Mapping[str, Any]) -> bool:
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a folder, as it stands."""
     path = folder / "config.json"
-    if not folder.is_dir():
+    try:
+        found, there = folder.is_dir(), path.is_file()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    if not found:
         raise CheckpointError(f"{folder} is not a folder; a model is one with config.json, tokenizer.json and weights")
-    if not path.is_file():
+    if not there:
         raise CheckpointError(f"{folder} lacks config.json; a model is a folder with it, tokenizer.json and weights")
     return _read_object(path)
 
@@ -134,16 +138,24 @@ def _read_object(path: Path) -> dict[str, Any]:
         read = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON: {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(read, dict):
         raise CheckpointError(f"{path} should hold an object, not a {type(read).__name__}")
     return read
 
 
 def read_tensors(folder: Path) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+    """As read_stored, but every matrix whole that is stored in 4 bits a weight."""
+    files, stored = read_stored(folder)
+    return files, unpacked(stored)
+
+
+def read_stored(folder: Path) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """The weights of a folder and the files they are in: safetensors before .bin, one file or shards with an index."""
     for stem, read in (("model.safetensors", _read_safetensors), ("pytorch_model.bin", _read_pickle)):
         if (folder / stem).is_file():
-            return (stem,), unpacked(read(folder / stem))
+            return (stem,), _plain(folder / stem, read(folder / stem))
         index = folder / f"{stem}.index.json"
         if index.is_file():
             return _read_shards(index, read)
@@ -157,6 +169,8 @@ def _read_shards(index: Path, read: Any) -> tuple[tuple[str, ...], dict[str, Ten
     try:
         place: Mapping[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         files = tuple(sorted(set(place.values())))
+    except OSError as error:
+        raise CheckpointError(f"{index} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f'{index} should be JSON with a "weight_map" of tensor names to files') from error
     outside = [file for file in files if not isinstance(file, str) or Path(file).name != file]
@@ -167,11 +181,11 @@ def _read_shards(index: Path, read: Any) -> tuple[tuple[str, ...], dict[str, Ten
         raise CheckpointError(f"{index.parent} lacks {len(absent)} of {len(files)} shards, first {absent[0]!r}")
     tensors: dict[str, Tensor] = {}
     for file in files:
-        tensors |= read(index.parent / file)
+        tensors |= _plain(index.parent / file, read(index.parent / file))
     lost = [name for name in place if name not in tensors]
     if lost:
         raise CheckpointError(f"{index} promises {len(lost)} tensors that no shard holds, first {lost[0]!r}")
-    return files, unpacked(tensors)
+    return files, tensors
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -179,16 +193,39 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{path} is damaged or incomplete ({path.stat().st_size:,} bytes): {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged zip, a truncated stream and a refused class each raise their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read as plain weights: {reason}") from error
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise CheckpointError(f"{path} should hold a flat dictionary of tensors")
+    flat = isinstance(tensors, dict) and all(isinstance(t, Tensor) for t in tensors.values())
+    if not flat or not all(isinstance(name, str) for name in tensors):
+        raise CheckpointError(f"{path} should hold a flat dictionary of names and tensors")
+    return tensors
+
+
+def _plain(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file; CheckpointError where one is none that could be weights."""
+    for name, tensor in tensors.items():
+        if tensor.layout is not torch.strided:
+            met = "is sparse"
+        elif tensor.device.type != "cpu":
+            met = "has a shape and no content"
+        elif tensor.ndim == 0:
+            met = "is a lone number"
+        # Quantized weights mean nothing without their scales; 4-bit blocks are ours, and position ids a buffer.
+        elif not tensor.is_floating_point() and not name.endswith((NIBBLES, ".position_ids")):
+            met = f"holds {str(tensor.dtype).removeprefix('torch.')}"
+        else:
+            continue
+        raise CheckpointError(f"{path}: {name} {met}; weights are arrays of floating-point numbers")
     return tensors
 
 

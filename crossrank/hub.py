@@ -27,9 +27,13 @@ SIDE_FILES = ["config.json", "config_sentence_transformers.json", "tokenizer.jso
 def find(name: str | os.PathLike[str] | None = None) -> Path:
     """The folder of a model; None is the one that ships with the package. ModelNotFound says how to get it."""
     name = DEFAULT if name is None else os.fspath(name)
-    for folder in (Path(name).expanduser(), BUNDLED / name):
-        if name and folder.is_dir():
-            return folder
+    try:
+        for folder in (Path(name).expanduser(), BUNDLED / name):
+            if name and folder.is_dir():
+                return folder
+    except (OSError, RuntimeError) as error:  # a name too long for a path, a folder closed to us, nobody's home
+        reason = getattr(error, "strerror", None) or error
+        raise ModelNotFound(f"{name[:80]!r} cannot be looked for as a folder: {reason}") from error
     installed = _installed()
     if name in installed:
         return installed[name]
@@ -65,17 +69,30 @@ def _looks_like_hub_name(name: str) -> bool:
 
 
 def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     try:
-        folder = Path(snapshot_download(name, allow_patterns=[*WEIGHTS, *SIDE_FILES]))
+        folder = _fetched(name, WEIGHTS)
         if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(name, allow_patterns=[*PICKLED, *SIDE_FILES]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            folder = _fetched(name, PICKLED)
+    except Exception as error:  # as below
+        reason = (str(error).strip().splitlines() or ["no more is known"])[0]
         raise ModelNotFound(
-            f"{name!r} is not a folder here and could not be had from the hub ({reason}). Where there is a network: "
-            f"`hf download {name} --local-dir model`; then copy that folder here and give its path"
+            f"{name!r} is not a folder here and could not be had from the hub ({type(error).__name__}: {reason}). "
+            f"Where there is a network: `hf download {name} --local-dir model`; "
+            "then copy that folder here and give its path"
         ) from error
     return folder
+
+
+def _fetched(name: str, weights: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = [*weights, *SIDE_FILES]
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    # huggingface_hub looks into its cache where there is no connection, but not where a proxy refuses, a line drops or
+    # a portal answers in the hub's place; what it raises then depends on its release and on how it read that answer.
+    except Exception as error:
+        try:
+            return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+        except Exception:
+            raise error from None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crossrank.errors import CheckpointError
 
-__all__ = ["packed", "unpacked"]
+__all__ = ["NIBBLES", "SCALES", "packed", "unpacked"]
 
 RUN = 32
 NIBBLES, SCALES = ".nibbles", ".scales"

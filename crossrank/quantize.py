@@ -34,7 +34,7 @@ class Int8Linear(nn.Module):
         self.levels = 255 if torch.cpu._is_vnni_supported() else 127
         self.scale = scale
         self.zeros = torch.zeros(len(scale), dtype=torch.int64)
-        self.bias = torch.zeros(len(scale)) if linear.bias is None else linear.bias.detach()
+        self.bias = torch.zeros_like(scale) if linear.bias is None else linear.bias.detach()
         self.sums = rounded.sum(1) * scale
         self.packed = torch.ops.onednn.qlinear_prepack(rounded.to(torch.int8).contiguous(), None)
 

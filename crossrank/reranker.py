@@ -61,7 +61,8 @@ class Reranker:
         self.checkpoint = checkpoint
         self.device = str(target)
         budget = limits.budget or default_budget(target)
-        self.limits = limits.within(checkpoint.max_length, budget, checkpoint.usual_length)
+        beside = checkpoint.template.beside
+        self.limits = limits.within(checkpoint.max_length, budget, checkpoint.usual_length, beside)
         self.scorer = Scorer(model, target, budget)
 
     @classmethod

@@ -6,6 +6,8 @@ that share one batch wait for each other after every operation, and the slowest 
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -33,7 +35,7 @@ def default_budget(device: torch.device) -> int:
 
 
 class Scorer:
-    """A placed model and the tokens it computes at a time. Holds nothing that changes, so threads may share it."""
+    """A placed model and the tokens it computes at a time. Threads may share it, and a forked process may keep it."""
 
     def __init__(self, model: nn.Module, device: torch.device, budget: int) -> None:
         self.model = model
@@ -41,7 +43,9 @@ class Scorer:
         self.budget = budget
         threads = torch.get_num_threads()
         self.workers = 1 if device.type == "cuda" else max(1, min(threads, budget // LEAST_TOKENS))
-        self.pool = _workers(self.workers, threads // self.workers) if self.workers > 1 else None
+        self.threads = threads // self.workers
+        self.pool = _workers(self.workers, self.threads) if self.workers > 1 else None
+        self.process = os.getpid()
 
     def logits(self, sequences: Sequence[Filled], progress: Callable[[int, int], None] | None = None) -> list[float]:
         """One float32 logit a sequence, in the order given; equal sequences are computed once.
@@ -67,8 +71,9 @@ class Scorer:
         flat = torch.cat(scored).tolist() if scored else []
         logits = [0.0] * len(sequences)
         for which, logit in zip((index for group in groups for index in group), flat, strict=True):
-            if logit != logit:
-                raise ModelError(f"the model's score of input {equals[which][0]} is not a number; float32 may mend it")
+            if not math.isfinite(logit):
+                met = "not a number" if math.isnan(logit) else "infinite"
+                raise ModelError(f"the model's score of input {equals[which][0]} is {met}; float32 may mend it")
             for index in equals[which]:
                 logits[index] = logit
         return logits
@@ -80,10 +85,14 @@ class Scorer:
     def _forwards(self, batches: list[list[Filled]]) -> Iterable[Tensor]:
         if self.pool is None or len(batches) < 2:
             return map(self._forward, batches)
+        if self.process != os.getpid():  # a fork takes no threads along, and its batches would wait for ever
+            self.pool = _workers(self.workers, self.threads)
+            self.process = os.getpid()
         return self.pool.map(self._forward, batches)
 
     def _forward(self, batch: list[Filled]) -> Tensor:
-        with torch.inference_mode():  # a thread's own setting
+        # Both are a thread's own settings. A caller's autocast would change the precision that was chosen.
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             return self.model(pack(batch, self.device))
 
 

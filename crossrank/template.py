@@ -35,6 +35,11 @@ class Template:
         """How many tokens the template itself takes."""
         return len(self.before) + len(self.between) + len(self.after)
 
+    @property
+    def beside(self) -> int:
+        """How many of them the query does not count."""
+        return self.fixed - self.query_frame
+
     def fill(self, query: Int32[np.ndarray, " query"], document: Int32[np.ndarray, " document"]) -> Filled:
         """Put a query and a document, or a window of it, in their places."""
         head = np.array(self.before, dtype=np.int32), query, np.array(self.between, dtype=np.int32)

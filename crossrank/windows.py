@@ -36,8 +36,11 @@ class Limits:
         if self.overlap < 0:
             raise InputError(f"limits: overlap must not be negative, and is {self.overlap}")
 
-    def within(self, model_length: int, budget: int, usual_length: int | None = None) -> Limits:
-        """These limits with every None filled in, for a model that reads `model_length` tokens at most."""
+    def within(self, model_length: int, budget: int, usual_length: int | None = None, beside: int = 2) -> Limits:
+        """These limits with every None filled in, for a model that reads `model_length` tokens at most.
+
+        beside: tokens of its template that max_query does not count. Raises InputError for what it cannot meet.
+        """
         max_length = self.max_length or usual_length or model_length
         if max_length > model_length:
             raise InputError(f"limits: max_length {max_length} is more than the model's {model_length} tokens")
@@ -46,6 +49,11 @@ class Limits:
             raise InputError(f"limits: max_query {max_query} must not pass half of max_length {max_length}")
         if max_query < 3 or max_length < 16:
             raise InputError(f"limits: max_length {max_length} and max_query {max_query} leave no room for text")
+        if capacity(max_length, max_query, beside) < 1:
+            raise InputError(
+                f"limits: max_length {max_length} and max_query {max_query} leave no room for a document, since "
+                f"{beside} more tokens are the model's own; raise the one or lower the other"
+            )
         return Limits(max_length=max_length, max_query=max_query, overlap=self.overlap, budget=self.budget or budget)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,11 +198,60 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
     assert trace.is_dir()
 
 
-@pytest.mark.parametrize("held", [[torch.zeros(1)], {"model": {"a": torch.zeros(1)}}])
+@pytest.mark.parametrize("held", [[torch.zeros(1)], {"model": {"a": torch.zeros(1)}}, {1: torch.zeros(1)}])
 def test_a_pickle_that_is_no_flat_dictionary_is_refused(held, tmp_path):
     bert().write_sides(tmp_path)
     torch.save(held, tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="flat dictionary of tensors"):
+    with pytest.raises(CheckpointError, match="flat dictionary of names and tensors"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        (torch.zeros(32, 32).to_sparse(), "is sparse"),
+        (torch.zeros(32, 32, device="meta"), "has a shape and no content"),
+        (torch.tensor(1.0), "is a lone number"),
+        (torch.ones(32, 32, dtype=torch.int8), "holds int8"),
+        (torch.ones(32, 32, dtype=torch.bool), "holds bool"),
+    ],
+)
+@pytest.mark.parametrize("name", ["bert.pooler.dense.weight", "classifier.weight"])
+def test_a_tensor_that_is_no_weight_is_named(name, tensor, words, tmp_path):
+    bert().write_sides(tmp_path)
+    torch.save({**bert().tensors, name: tensor}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=f"pytorch_model.bin: {name} {words}; weights are arrays"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"), [("bert", "self.key.weight"), ("jina_v2", "Wqkv.weight"), ("modernbert", "Wqkv.weight")]
+)
+def test_a_lone_number_in_the_place_of_a_matrix_is_named(kind, part, tmp_path):
+    names = [name for name in RECIPES[kind]().tensors if name.endswith((part, part.replace("key", "value")))]
+    lone = RECIPES[kind]().with_tensors({name: torch.tensor(1.0) for name in names})
+    with pytest.raises(CheckpointError, match=f"{part.replace('key', '(key|value)')} is a lone number"):
+        read_checkpoint(lone.write(tmp_path))
+
+
+def test_quantized_weights_in_safetensors_are_named(tmp_path):
+    name = "bert.encoder.layer.0.output.dense.weight"
+    rounded = (bert().tensors[name] * 20).round().to(torch.int8)
+    with pytest.raises(CheckpointError, match=f"model.safetensors: {name} holds int8; weights are arrays"):
+        read_checkpoint(bert().with_tensors({name: rounded}).write(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "model.safetensors", "pytorch_model.bin"])
+def test_a_file_that_cannot_be_read_is_named(name, tmp_path):
+    broken = Path("/proc/self/mem")  # a file to whoever asks, and none that can be read from its beginning
+    if not broken.is_file():
+        pytest.skip("needs Linux")
+    bert().write_sides(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).symlink_to(broken)
+    if name == "tokenizer_config.json":
+        bert().write(tmp_path)
+    with pytest.raises(CheckpointError, match=f"{name} cannot be read: "):
         read_checkpoint(tmp_path)
 
 
@@ -325,7 +375,7 @@ def test_a_pair_has_the_tokens_that_the_tokenizer_asks_for_unless_limits_say_oth
     assert Reranker.load(folder, device="cpu", limits=Limits(max_length=400)).limits.max_length == 400
 
 
-@pytest.mark.parametrize("asked", ["512", True, 3])
+@pytest.mark.parametrize("asked", ["512", True, 3, float("nan"), -float("inf")])
 def test_a_tokenizer_that_asks_for_nonsense_is_refused(tmp_path, asked):
     folder = bert().write(tmp_path / "model")
     (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": asked}))

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from crossrank import CheckpointError, InputError, Limits, ModelNotFound, Pair, Reranker, Text
+from crossrank.adapters import JinaReranker
 from crossrank.reranker import sigmoid
-from tests.checkpoints import RECIPES, bert, tiny
-from tests.vocabularies import letters
+from tests.checkpoints import RECIPES, bert, dual, tiny
+from tests.vocabularies import framed_apart, letters, wordpiece
 
 QUERY = "what is the capital of france"
 DOCUMENTS = ["paris", "berlin is the capital of germany", "a red fox", "", "the capital of france is paris", "🙂"]
@@ -58,6 +59,18 @@ def test_tokens_are_counted_as_they_go_through_the_model():
     assert ranking.usage.total_tokens == 13
     assert ranking.usage.query_tokens == 4
     assert not ranking.query_truncated
+
+
+def test_a_template_longer_than_a_pair_may_be_is_said_when_limits_are_set(tmp_path):
+    folder = dual().write(tmp_path)
+    prompts = "what is the capital of france ", "paris is the capital "
+    framed_apart(wordpiece(), *prompts).save(str(folder / "tokenizer.json"))
+    assert Reranker.load(folder, device="cpu", limits=Limits(max_length=26)).rank(letters(40), [letters(99)])
+    words = "max_length 24 and max_query 12 leave no room for a document, since 12 more tokens are the model's own"
+    with pytest.raises(InputError, match=words):
+        Reranker.load(folder, device="cpu", limits=Limits(max_length=24))
+    with pytest.raises(InputError, match=words):
+        JinaReranker.load(folder, device="cpu").rerank(QUERY, DOCUMENTS, max_length=24)
 
 
 def test_a_long_query_is_cut_and_the_ranking_says_so():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -102,6 +106,55 @@ def test_an_error_in_a_worker_reaches_the_caller():
         scorer.logits(encoded(tiny("bert"), PAIRS))
 
 
+FORKED = """
+import os
+from crossrank import Reranker
+reranker = Reranker.load("tiny-en", device="cpu")
+assert reranker.scorer.workers == 2
+documents = [f"document {n} of " + "moles and shops " * n for n in range(40)]
+ranks = lambda: [hit.index for hit in reranker.rank("moles", documents)]
+before = ranks()
+child = os.fork()
+if child == 0:
+    os._exit(0 if ranks() == before == ranks() else 7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert ranks() == before
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_process_scores_with_workers_of_its_own():
+    # A child that waits for its parent's workers waits for ever, and in a session of its own it can be ended.
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORKED], env={**os.environ, "OMP_NUM_THREADS": "2"}, start_new_session=True
+    )
+    try:
+        assert process.wait(timeout=120) == 0
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES])
+@pytest.mark.parametrize("kind", ["bert", "jina_v1", "modernbert", "dual"])
+def test_a_callers_autocast_changes_no_score(kind, dtype):
+    wanted = tiny(kind, dtype=dtype).score(PAIRS)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert tiny(kind, dtype=dtype).score(PAIRS) == wanted
+        assert load(RECIPES[kind](), dtype=dtype).score(PAIRS) == wanted
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES])
+@pytest.mark.parametrize("kind", RECIPES)
+def test_the_default_dtype_of_torch_changes_no_score(kind, dtype):
+    recipe, wanted = RECIPES[kind](), tiny(kind, dtype=dtype).score(PAIRS)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert load(recipe, dtype=dtype).score(PAIRS) == wanted
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_progress_counts_up_to_the_total():
     calls = []
     reranker = tiny("bert", limits=Limits(budget=64))
@@ -120,6 +173,12 @@ def test_a_score_that_is_no_number_is_an_error_and_names_its_input():
     with pytest.raises(ModelError, match="score of input 1 is not a number"):
         reranker.score([("a", "b"), ("a", "red fox"), ("a", "c")])
     assert len(reranker.score([("a", "b")])) == 1
+
+
+def test_an_infinite_score_is_an_error_and_names_its_input():
+    reranker = load(bert().with_tensors({"classifier.bias": torch.tensor([-torch.inf])}))
+    with pytest.raises(ModelError, match="score of input 0 is infinite"):
+        reranker.score([("a", "b")])
 
 
 # Root mean square, as a part of the logits' own spread, in these small and deliberately sensitive networks.

@@ -71,6 +71,13 @@ def test_limits_that_this_model_cannot_meet_are_refused(limits, words):
         Limits(**limits).within(512, 2048)
 
 
+def test_a_template_that_leaves_no_room_for_a_document_is_refused():
+    assert Limits(max_length=25).within(512, 2048, beside=12).max_query == 12
+    assert Limits(max_length=16, max_query=3).within(512, 2048, beside=12).max_query == 3
+    with pytest.raises(InputError, match="max_length 24 and max_query 12 leave no room for a document, since 12 more"):
+        Limits(max_length=24).within(512, 2048, beside=12)
+
+
 def test_every_limit_that_is_accepted_leaves_room_for_a_document():
     for max_length in range(16, 40):
         for max_query in range(3, max_length // 2 + 1):

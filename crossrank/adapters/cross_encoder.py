@@ -23,6 +23,7 @@ from crossrank.reranker import Reranker
 __all__ = ["ACTIVATIONS", "CrossEncoder", "Result", "default_activation"]
 
 Activation = Callable[[Tensor], Tensor]
+Pairs = Sequence[Sequence[str]] | Sequence[str] | np.ndarray
 
 ACTIVATIONS: dict[str, Activation] = {
     "torch.nn.modules.linear.Identity": nn.Identity(),
@@ -45,7 +46,8 @@ class Result(TypedDict):
 class CrossEncoder:
     """A Reranker with the methods of sentence-transformers' CrossEncoder.
 
-    activation_fn: what turns logits, float32 [pairs], into scores; by default what the checkpoint names, else sigmoid.
+    activation_fn: what turns logits, float32 [pairs, 1], into scores; by default what the checkpoint names, else
+    sigmoid.
     """
 
     def __init__(self, reranker: Reranker, *, activation_fn: Activation | None = None) -> None:
@@ -66,45 +68,97 @@ class CrossEncoder:
 
     def predict(
         self,
-        sentences: Sequence[Sequence[str]] | Sequence[str],
+        inputs: Pairs | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         activation_fn: Activation | None = None,
-    ) -> Float32[np.ndarray, " pairs"] | np.float32:
+        apply_softmax: bool | None = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        *,
+        sentences: Pairs | None = None,
+        activation_fct: Activation | None = None,
+        num_workers: int = 0,
+    ) -> Float32[np.ndarray, " pairs"] | np.float32 | Tensor | list[Tensor]:
         """A score for each (query, document); for one pair that is not in a list, a single number.
 
-        A pair longer than the reranker's limit loses the end of its longer side. batch_size and show_progress_bar
-        change nothing: batches are planned by tokens, and a library prints nothing.
+        A pair longer than the reranker's limit loses the end of its longer side. sentences and activation_fct are old
+        names of inputs and activation_fn. batch_size, show_progress_bar, num_workers and, for a model of one output,
+        apply_softmax change nothing: batches are planned by tokens, and a library prints nothing. Raises InputError for
+        anything but pairs of strings, and for a prompt, which no checkpoint here has.
         """
-        one = is_one_pair(sentences)
-        logits = truncated_logits(self.reranker, [sentences] if one else sentences)  # type: ignore[list-item]
-        scores: np.ndarray = (activation_fn or self.activation_fn)(torch.tensor(logits)).numpy()
-        return np.float32(scores[0]) if one else scores
+        given = _one("inputs", inputs, "sentences", sentences)
+        if given is None:
+            raise InputError("inputs: expected (query, document) pairs, and nothing was given")
+        _no_prompt(prompt_name, prompt)
+        pairs: Any = given.tolist() if isinstance(given, np.ndarray) else given
+        one = is_one_pair(pairs)
+        scores = self._scores(
+            [pairs] if one else pairs, _one("activation_fn", activation_fn, "activation_fct", activation_fct)
+        )
+        if convert_to_tensor:
+            return scores[0] if one else scores
+        if not convert_to_numpy:
+            return scores[0] if one else list(scores)
+        array: np.ndarray = scores.float().cpu().numpy()
+        return np.float32(array[0]) if one else array
 
     def rank(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Sequence[str] | np.ndarray,
         top_k: int | None = None,
         return_documents: bool = False,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         activation_fn: Activation | None = None,
+        *,
+        activation_fct: Activation | None = None,
+        num_workers: int = 0,
+        apply_softmax: bool | None = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
     ) -> list[Result]:
         """Documents by descending score, equals in the order given; the first `top_k`, or all.
 
-        batch_size and show_progress_bar change nothing.
+        activation_fct is an old name of activation_fn, a prompt an InputError as in predict. What else has a default
+        changes nothing: scores are Python's floats.
         """
         if isinstance(documents, str):
             raise InputError("documents: expected a list of strings, not one string")
         if top_k is not None and top_k < 0:
             raise InputError(f"top_k should not be negative, and is {top_k}")
+        _no_prompt(prompt_name, prompt)
         texts = list(documents)
-        scores = np.asarray(self.predict([(query, text) for text in texts], activation_fn=activation_fn)).tolist()
+        activation = _one("activation_fn", activation_fn, "activation_fct", activation_fct)
+        scores: list[float] = self._scores([(query, text) for text in texts], activation).tolist()
         best = sorted(range(len(texts)), key=lambda index: -scores[index])[:top_k]
         if return_documents:
             return [Result(corpus_id=index, score=scores[index], text=texts[index]) for index in best]
         return [Result(corpus_id=index, score=scores[index]) for index in best]
+
+    def _scores(self, pairs: Sequence[Sequence[str]], activation: Activation | None) -> Tensor:
+        logits = torch.tensor(truncated_logits(self.reranker, pairs), dtype=torch.float32, device=self.reranker.device)
+        with torch.inference_mode():
+            scores = (activation or self.activation_fn)(logits[:, None])
+        return scores.squeeze(-1) if scores.ndim > 1 else scores
+
+
+def _one(name: str, value: Any, old_name: str, old: Any) -> Any:
+    """The argument that was given under its name or the old one."""
+    if value is not None and old is not None:
+        raise InputError(f"{old_name} is an old name of {name}: give one of them")
+    return old if value is None else value
+
+
+def _no_prompt(prompt_name: str | None, prompt: str | None) -> None:
+    if prompt_name is not None or prompt is not None:
+        met = f"prompt_name {prompt_name!r}" if prompt is None else f"prompt {prompt!r}"
+        raise InputError(f"{met}: prompts are not computed here; batch_size comes after them, or by its name")
 
 
 def default_activation(checkpoint: Checkpoint) -> Activation:

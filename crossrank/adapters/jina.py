@@ -89,7 +89,8 @@ class JinaReranker:
         )
         # The model is shared; only the limits are this call's own.
         limited = copy(self.reranker)
-        limited.limits = limits.within(longest, self.reranker.scorer.budget)
+        beside = self.reranker.checkpoint.template.beside
+        limited.limits = limits.within(longest, self.reranker.scorer.budget, beside=beside)
         ranking = limited.rank(query, documents, top_n=top_n or None)
         texts = list(documents)
         return [Result(document=texts[hit.index], relevance_score=hit.score, index=hit.index) for hit in ranking]

@@ -117,6 +117,9 @@ def _root(
 
 def main() -> None:
     """The entry point `crossrank`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by `2>&-`; a file opened later must not take its place either
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
     try:
         typer.main.get_command(app)(prog_name="crossrank")
     except KeyboardInterrupt:

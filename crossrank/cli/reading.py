@@ -67,7 +67,8 @@ class Source:
 
     def __iter__(self) -> Iterator[Line]:
         for number, raw in enumerate(self.stream, 1):
-            if raw.strip(b"\xef\xbb\xbf \t\r\n"):
+            text = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+            if text.strip(b" \t\r\n"):
                 yield Line(number, raw, self.name)
 
 

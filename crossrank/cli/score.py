@@ -25,6 +25,8 @@ __all__ = ["command"]
 BLOCK_LINES = 256
 BLOCK_BYTES = 1 << 20
 
+ADDED = {"score", "logit"}
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -49,8 +51,9 @@ def command(
     """Score query-document pairs: JSONL in, the same with scores out, in order.
 
     A line is {"query": ..., "document": ...}; other keys come back too. Added are score, a probability, and logit, the
-    number before the sigmoid; and query_truncated if so. A bad line gives {"line": N, "error": ...} in its place and a
-    word on standard error, the others are scored, and the exit code is 1. Blank lines give nothing.
+    number before the sigmoid, in the place of any that the line had; and query_truncated if so. A bad line gives
+    {"line": N, "error": ...} in its place and a word on standard error, the others are scored, and the exit code is 1.
+    Blank lines give nothing.
     """
     with opened(file) as source:
         reranker = options.load(
@@ -62,18 +65,21 @@ def command(
             overlap=overlap,
             budget=budget,
         )
-        done = bad = cut = 0
+        done = bad = cut = replaced = 0
         # Where the lines themselves go to a terminal, they are the progress, and a bar would run through them.
         with nullcontext() if sys.stdout.isatty() else progress("scoring") as advance:
             for block in _blocks(source):
                 cut += _answer(block, reranker)
                 bad += sum(job.pair is None for job in block)
+                replaced += sum(not ADDED.isdisjoint(job.sent) for job in block)
                 done += sum(len(job.line.raw) for job in block)
                 if advance and source.size:
                     advance(done, source.size)
     if cut:
         limit = reranker.limits.max_query
         note(f"crossrank: {counted(cut, 'query', 'queries')} longer than {limit} tokens cut there; --max-query sets it")
+    if replaced:
+        note(f"crossrank: {counted(replaced, 'line')} had a score or logit already, which the model's replaced")
     if bad:
         note(f"crossrank: {counted(bad, 'bad line')} in {source.name}; the others are scored")
         raise typer.Exit(1)

@@ -55,8 +55,8 @@ def _facts(checkpoint: Checkpoint) -> list[Fact]:
     from crossrank.scorer import default_budget
     from crossrank.windows import Limits
 
-    limits = Limits().within(checkpoint.max_length, default_budget(torch.device("cpu")), checkpoint.usual_length)
-    shorter = checkpoint.usual_length < checkpoint.max_length
+    longest, usual = checkpoint.max_length, checkpoint.usual_length
+    limits = Limits().within(longest, default_budget(torch.device("cpu")), usual, checkpoint.template.beside)
     facts: list[Fact] = [
         ("folder", str(checkpoint.folder), "as found"),
         ("architecture", checkpoint.architecture, "config.json and tensors"),
@@ -69,7 +69,7 @@ def _facts(checkpoint: Checkpoint) -> list[Fact]:
         facts.append((name, value, source))
     return [
         *facts,
-        ("max_length", limits.max_length, "tokenizer_config.json" if shorter else "tensors and config.json"),
+        ("max_length", limits.max_length, "tokenizer_config.json" if usual < longest else "tensors and config.json"),
         ("max_query", limits.max_query, "default"),
         ("overlap", limits.overlap, "default"),
         ("template", _template(checkpoint), "tokenizer.json"),

@@ -41,7 +41,7 @@ def architecture(config: Mapping[str, Any], names: frozenset[str]) -> ModuleType
     if any(".mixer.Wqkv." in name for name in names):
         return import_module("crossrank.models.roberta")
     model_type = config.get("model_type")
-    if model_type not in MODEL_TYPES:
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         known = ", ".join([*MODEL_TYPES, "jina-reranker-v1 and v2 by their tensors"])
         raise CheckpointError(f"no architecture for model_type {model_type!r}; this version computes {known}")
     return import_module(f"crossrank.models.{MODEL_TYPES[model_type]}")

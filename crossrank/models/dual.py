@@ -181,7 +181,7 @@ def means(x: Hidden, batch: Packed) -> Float[Tensor, "sequences width"]:
     """The mean state of each sequence, in float32."""
     lengths = batch.bounds.diff()
     rows = torch.repeat_interleave(torch.arange(len(lengths), device=x.device), lengths)
-    sums = torch.zeros(len(lengths), x.shape[1], device=x.device).index_add_(0, rows, x.float())
+    sums = torch.zeros(len(lengths), x.shape[1], dtype=torch.float32, device=x.device).index_add_(0, rows, x.float())
     return sums / lengths[:, None]
 
 
@@ -224,10 +224,10 @@ def overlap(batch: Packed, table: Float[Tensor, " vocabulary"]) -> Overlap:
     met[asked] = found > 0
     mine = rows[asked]
     lengths = torch.bincount(rows[~asked], minlength=pairs)[mine]
-    room = SATURATION * (1 - LENGTH_SHARE + LENGTH_SHARE * lengths / USUAL_LENGTH)
+    room = SATURATION * (1 - LENGTH_SHARE + LENGTH_SHARE * lengths.float() / USUAL_LENGTH)
     weights = table.float()[batch.tokens].clamp(min=0)
     weight = weights[asked]
-    sums = torch.zeros(2, pairs, device=weight.device)
+    sums = torch.zeros(2, pairs, dtype=torch.float32, device=weight.device)
     sums = sums.index_add(1, mine, torch.stack([weight * found / (found + room), weight]))
     return Overlap(met=met, lexical=sums[0] / sums[1].clamp(min=1e-6), weights=weights, total=sums[1])
 

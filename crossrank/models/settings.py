@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from crossrank.errors import CheckpointError
 
 __all__ = ["check", "number"]
+
+LARGEST = 1 << 24  # of sizes: more than any model's, and two of them multiplied still count bytes in 64 bits
 
 # Written by transformers into every config; none of them changes what one forward pass of an encoder computes.
 HARMLESS = frozenset(
@@ -44,6 +47,8 @@ def check(config: Mapping[str, Any], read: frozenset[str], fixed: Mapping[str, t
 def number(config: Mapping[str, Any], key: str, kind: type[int] | type[float] = int) -> Any:
     """A positive number of config.json, of this kind; CheckpointError names what was found instead."""
     value = config.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0 or kind(value) != value:
-        raise CheckpointError(f"config.json: {key} should be a positive {kind.__name__}, not {value!r}")
+    most = LARGEST if kind is int else sys.float_info.max
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most or kind(value) != value:
+        wanted = f"int up to {LARGEST:,}" if kind is int else "float"
+        raise CheckpointError(f"config.json: {key} should be a positive {wanted}, not {value!r:.60}")
     return kind(value)

@@ -24,12 +24,14 @@ import numpy as np
 import tokenizers
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from crossrank.checkpoint import read_config, read_tensors
+from crossrank.checkpoint import read_config, read_stored
 from crossrank.errors import CheckpointError, InputError, ModelError
 from crossrank.models.naming import WORDS
+from crossrank.nibbles import NIBBLES, SCALES, unpacked
 from crossrank.tokens import Tokenizer
 from crossrank.tools.scripts import within
 from crossrank.tools.vocabulary import Vocabulary, read_vocabulary, rewritten
@@ -54,7 +56,7 @@ SAMPLE_TEXTS, SAMPLE_CHARACTERS = 1000, 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trimmed:
-    """What a trim did. Rows are of the embedding; bytes of all tensors and of tokenizer.json.
+    """What a trim did. Rows are of the embedding; bytes of all tensors as they are stored, and of tokenizer.json.
 
     texts, tokens: of the corpus. tokens_kept: those among them whose piece was kept. sample: how many of its first
     texts had all of theirs kept, and were found to be the same pieces still. left_out: files of the folder that the
@@ -104,11 +106,11 @@ def trim(
         raise InputError(f"{out} is there already; trim writes a new folder and overwrites none")
     config = read_config(folder)
     vocabulary = read_vocabulary(folder / "tokenizer.json")
-    weights, tensors = read_tensors(folder)
-    embedding = _embedding(folder, tensors, vocabulary)
+    weights, stored = read_stored(folder)
+    embedding, rows_before = _embedding(folder, unpacked(stored), vocabulary)
     known = within(scripts) if scripts else None
     tokenizer = Tokenizer.read(folder / "tokenizer.json")
-    corpus = _counted(tokenizer, len(tensors[embedding]), texts)
+    corpus = _counted(tokenizer, rows_before, texts)
     if not corpus.texts and known is None:
         raise InputError("nothing says which pieces to keep: give texts, languages or scripts")
     wanted = {i for i, piece in vocabulary.pieces.items() if known and known(vocabulary.spelled(piece))}
@@ -118,20 +120,18 @@ def trim(
     sample = _proof(tokenizer, vocabulary, text, corpus.sample, new_ids)
     sides = _sides(folder, config, vocabulary, new_ids) | {"tokenizer.json": text}
     copied = [name for name in COPIED if (folder / name).is_file()] + sorted(path.name for path in folder.glob("*.py"))
-    before, rows_before = sum(tensor.nbytes for tensor in tensors.values()), len(tensors[embedding])
-    for name in tensors.keys() & {embedding, WEIGHTS}:
-        tensors[name] = tensors[name][torch.tensor(kept)]
+    before = sum(tensor.nbytes for tensor in stored.values())
+    for name in stored.keys() & {embedding, embedding + NIBBLES, embedding + SCALES, WEIGHTS}:
+        stored[name] = stored[name][torch.tensor(kept)]
     if out is not None:
         # Tensors of a pickle may share their storage, which safetensors refuses.
-        own = {
-            name: t.contiguous() if weights[0].endswith(".safetensors") else t.clone() for name, t in tensors.items()
-        }
+        own = {name: t.contiguous() if weights[0].endswith(".safetensors") else t.clone() for name, t in stored.items()}
         _write(folder, out, own, sides, copied)
     there = {path.name for path in folder.iterdir()}
     return Trimmed(
         rows=len(kept),
         rows_before=rows_before,
-        weight_bytes=sum(tensor.nbytes for tensor in tensors.values()),
+        weight_bytes=sum(tensor.nbytes for tensor in stored.values()),
         weight_bytes_before=before,
         tokenizer_bytes=len(text.encode()),
         tokenizer_bytes_before=(folder / "tokenizer.json").stat().st_size,
@@ -143,8 +143,8 @@ def trim(
     )
 
 
-def _embedding(folder: Path, tensors: Mapping[str, Tensor], vocabulary: Vocabulary) -> str:
-    """The name of the one tensor that embeds pieces, a row each."""
+def _embedding(folder: Path, tensors: Mapping[str, Tensor], vocabulary: Vocabulary) -> tuple[str, int]:
+    """The name of the one tensor that embeds pieces, a row each, and how many rows it has."""
     found = [name for name, tensor in tensors.items() if name.endswith(WORDS) and tensor.ndim == 2]
     if len(found) != 1:
         named = " or ".join(f"…{end}" for end in WORDS)
@@ -157,7 +157,7 @@ def _embedding(folder: Path, tensors: Mapping[str, Tensor], vocabulary: Vocabula
         raise CheckpointError(f"{folder}: tokenizer.json has ids up to {highest}, the embedding only {rows} rows")
     if WEIGHTS in tensors and len(tensors[WEIGHTS]) != rows:
         raise CheckpointError(f"{folder}: {WEIGHTS} has {len(tensors[WEIGHTS])} rows, the embedding {rows}")
-    return found[0]
+    return found[0], rows
 
 
 def _counted(tokenizer: Tokenizer, rows: int, texts: Iterable[str]) -> _Corpus:
@@ -308,7 +308,7 @@ def _write(
         save_file(dict(tensors), weights, metadata={"format": "pt"})
         weights.chmod((half / "config.json").stat().st_mode)  # safetensors lets only the owner read what it writes
         os.rename(half, out)
-    except OSError as error:
-        raise ModelError(f"{out} cannot be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{out} cannot be written: {getattr(error, 'strerror', None) or error}") from error
     finally:
         shutil.rmtree(half, ignore_errors=True)

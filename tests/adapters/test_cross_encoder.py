@@ -66,6 +66,67 @@ def test_one_pair_gives_one_number_as_theirs(ours, theirs):
     assert ours.predict([]).tolist() == theirs.predict([], show_progress_bar=False).tolist() == []
 
 
+TWO = [(QUERY, "paris"), (QUERY, "a red fox")]
+CALLS = {
+    "an array of pairs": lambda model: model.predict(np.array(TWO)),
+    "an array of objects": lambda model: model.predict(np.array(TWO, dtype=object)),
+    "one pair as an array": lambda model: model.predict(np.array(TWO[0])),
+    "a tuple of pairs": lambda model: model.predict(tuple(TWO)),
+    "inputs": lambda model: model.predict(inputs=TWO),
+    "sentences": lambda model: model.predict(sentences=TWO),
+    "positions": lambda model: model.predict(TWO, None, None, 16, False, torch.nn.Sigmoid(), False, False),
+    "convert_to_tensor": lambda model: model.predict(TWO, convert_to_tensor=True),
+    "convert_to_tensor of one": lambda model: model.predict(TWO[0], convert_to_tensor=True),
+    "convert_to_numpy": lambda model: model.predict(TWO, convert_to_numpy=False),
+    "convert_to_numpy of one": lambda model: model.predict(TWO[0], convert_to_numpy=False),
+    "num_workers": lambda model: model.predict(TWO, num_workers=0),
+    "apply_softmax": lambda model: model.predict(TWO, apply_softmax=True),
+    "activation_fct": lambda model: model.predict(TWO, activation_fct=torch.nn.Sigmoid()),
+    "an activation in half": lambda model: model.predict(TWO, activation_fn=lambda x: x.half()),
+    "a half as a tensor": lambda model: model.predict(TWO, activation_fn=lambda x: x.half(), convert_to_tensor=True),
+    "an activation by columns": lambda model: model.predict(TWO, activation_fn=lambda x: x[:, 0:1].clamp(0)),
+    "rank, positions": lambda model: model.rank(QUERY, ["fox", "paris"], 1, True, None, None, 16, False, torch.tanh),
+    "rank, old names": lambda model: model.rank(
+        QUERY, ["fox", "paris"], convert_to_tensor=True, convert_to_numpy=False, num_workers=2, apply_softmax=True
+    ),
+    "rank, activation_fct": lambda model: model.rank(QUERY, ["fox", "paris"], activation_fct=torch.nn.Sigmoid()),
+    "rank of an array": lambda model: model.rank(QUERY, np.array(["fox", "paris"]), return_documents=True),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_written_for_sentence_transformers_gives_what_it_gives_there(ours, theirs, call):
+    met, wanted = CALLS[call](ours), CALLS[call](theirs)
+    assert kinds(met) == kinds(wanted)
+    if "rank" in call:
+        assert [each["corpus_id"] for each in met] == [each["corpus_id"] for each in wanted]
+        met, wanted = ([each["score"] for each in result] for result in (met, wanted))
+    np.testing.assert_allclose(np.asarray(met), np.asarray(wanted), atol=2e-3 if "half" in call else 1e-5, rtol=0)
+
+
+def kinds(result):
+    """Of what a result is made, down to dtypes and shapes."""
+    if isinstance(result, list):
+        return [kinds(each) for each in result]
+    if isinstance(result, dict):
+        return {key: kinds(value) for key, value in result.items()}
+    return type(result), getattr(result, "dtype", None), getattr(result, "shape", None)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda model: model.predict(), "inputs: expected"),
+        (lambda model: model.predict(TWO, sentences=TWO), "sentences is an old name of inputs: give one"),
+        (lambda model: model.predict(TWO, "q"), "prompt_name 'q': prompts are not computed here; batch_size comes af"),
+        (lambda model: model.rank(QUERY, DOCUMENTS, prompt="query: "), "prompt 'query: ': prompts are not computed"),
+    ],
+)
+def test_a_call_that_would_be_guessed_at_is_refused(ours, call, words):
+    with pytest.raises(InputError, match=words):
+        call(ours)
+
+
 @pytest.mark.parametrize(
     ("top_k", "return_documents"), [(None, False), (None, True), (2, False), (99, True), (0, False)]
 )

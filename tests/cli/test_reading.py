@@ -32,6 +32,11 @@ def test_a_byte_order_mark_is_dropped():
     assert documents(b"\xef\xbb\xbf\none\n") == ["one"]
 
 
+@pytest.mark.parametrize("text", ["\ufefb", "\ufefb\ufefb", "\uffbb", "\ufeff"])
+def test_a_line_of_bytes_that_a_byte_order_mark_has_is_a_document(text):
+    assert documents(f"one\n{text}\ntwo\n".encode()) == ["one", text, "two"]
+
+
 def test_every_line_beginning_as_json_makes_it_jsonl():
     assert documents(b'{"text": "one"}\n\n "two"\n') == [{"text": "one"}, "two"]
 

@@ -76,6 +76,13 @@ def test_a_cut_query_is_said_in_its_line_and_at_the_end(run, folder):
     assert done.err == "crossrank: 2 queries longer than 256 tokens cut there; --max-query sets it\n"
 
 
+def test_a_score_that_a_line_had_is_replaced_and_that_is_said(run, folder):
+    done = run("score", "-m", folder, stdin=lines([{**PAIRS[0], "score": "mine"}, {**PAIRS[1], "logit": 3}, PAIRS[2]]))
+    assert done.records == run("score", "-m", folder, stdin=lines(PAIRS)).records
+    assert done.err == "crossrank: 2 lines had a score or logit already, which the model's replaced\n"
+    assert "in the place of any that the line had" in " ".join(run("score", "--help").out.split())
+
+
 def test_no_pairs_give_nothing(run, folder):
     assert run("score", "-m", folder, stdin=b"\n") == run("score", "-m", folder)
     assert run("score", "-m", folder).out == ""

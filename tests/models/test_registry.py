@@ -103,6 +103,12 @@ def test_an_unknown_model_type_is_named_beside_the_known_ones(model_type):
         architecture({"model_type": model_type}, frozenset())
 
 
+@pytest.mark.parametrize("model_type", [["bert"], {}])
+def test_a_model_type_that_is_no_name_is_refused(model_type):
+    with pytest.raises(CheckpointError, match="no architecture for model_type"):
+        architecture({"model_type": model_type}, frozenset())
+
+
 @pytest.mark.parametrize("model_type", sorted(MODEL_TYPES))
 def test_every_file_has_the_four_names(model_type):
     file = architecture({"model_type": model_type}, frozenset())

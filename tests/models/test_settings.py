@@ -49,10 +49,18 @@ def test_a_value_that_is_not_computed_is_named_beside_those_that_are(key, value)
         load(bert().changed(**{key: value}))
 
 
-@pytest.mark.parametrize("value", [None, "384", 0, -1, True, 38.5])
+@pytest.mark.parametrize(
+    "value", [None, "384", 0, -1, True, 38.5, float("nan"), float("inf"), -float("inf"), 2**40, 1e30, 10**400]
+)
 def test_a_size_that_is_no_positive_whole_number_is_named(value):
-    with pytest.raises(CheckpointError, match="hidden_size should be a positive int, not"):
+    with pytest.raises(CheckpointError, match="hidden_size should be a positive int up to 16,777,216, not"):
         load(bert().changed(hidden_size=value))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, 10**400])
+def test_a_number_that_is_not_finite_is_named(value):
+    with pytest.raises(CheckpointError, match="layer_norm_eps should be a positive float, not"):
+        load(bert().changed(layer_norm_eps=value))
 
 
 def test_a_whole_float_is_a_whole_number():
