@@ -47,7 +47,8 @@ class PackedModule(InputModule):
         self.checkpoint = checkpoint
         self.model = checkpoint.model
         limits = Limits(max_length=max_length)
-        self.limits = limits.within(checkpoint.max_length, checkpoint.max_length, checkpoint.usual_length)
+        beside = checkpoint.template.beside
+        self.limits = limits.within(checkpoint.max_length, checkpoint.max_length, checkpoint.usual_length, beside)
 
     @property
     def max_seq_length(self) -> int | None:
