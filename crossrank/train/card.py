@@ -30,20 +30,23 @@ def run_card(
     recipe: Recipe,
     *,
     command: Sequence[str],
-    base: Path,
+    base: Mapping[str, str],
     files: Mapping[str, str],
     dev: str,
     scores: Mapping[str, Mapping[str, float]],
     seconds: float,
     processes: int,
 ) -> dict[str, Any]:
-    """A JSON object. files: SHA-256 of each data file. dev: of what was measured. scores: nDCG@10 by stage and set."""
+    """A JSON object. base: the name and SHA-256 of its folder. files: SHA-256 of each data file.
+
+    dev: SHA-256 of what was measured. scores: nDCG@10 by stage and set.
+    """
     return {
         "command": shlex.join(command),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "recipe": asdict(recipe),
-        "base": {"folder": base.name, "sha256": digest(sorted(base.glob("*.safetensors")) or base.glob("*.bin"))},
+        "base": dict(base),
         "data": dict(files),
         "dev": dev,
         "scores": {stage: dict(values) for stage, values in scores.items()},

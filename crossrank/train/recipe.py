@@ -18,6 +18,8 @@ Paths are relative to `data`, and that to the recipe's folder.
 
 from __future__ import annotations
 
+import math
+import re
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,8 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
+
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from crossrank.errors import InputError
 from crossrank.train.leakage import THRESHOLD
@@ -36,6 +40,8 @@ __all__ = ["SCHEDULES", "Dev", "Mixed", "Monitoring", "Recipe", "Stage", "read_r
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 PRECISIONS = ("float32", "bfloat16")
 SAVED = ("float32", "float16", "bfloat16")
+MEAN = "mean"  # of all dev sets, beside their names
+STAGE_NAME = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,10 @@ class Mixed:
 
     path: str
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise InputError(f"source {self.path!r}: weight should be above 0, not {self.weight}; leave the file out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +72,13 @@ class Dev:
     def __post_init__(self) -> None:
         stem = Path(self.path).name.removesuffix(".gz").removesuffix(".jsonl")
         object.__setattr__(self, "name", self.name or stem)
+        if self.name == MEAN:
+            raise InputError(f"dev set {self.path!r}: {MEAN!r} is that of all dev sets; give it another name")
+        if self.top_k < 1 or self.queries < 0:
+            raise InputError(
+                f"dev set {self.name!r}: top_k should be at least 1 and queries 0 or more, "
+                f"not {self.top_k} and {self.queries}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +117,8 @@ class Stage:
 
     def __post_init__(self) -> None:
         where = f"stage {self.name!r}"
+        if not STAGE_NAME.fullmatch(self.name):
+            raise InputError(f"{where}: a folder is called by the name; letters, digits, '.', '_' and '-' would do")
         _among(self.loss, tuple(LOSSES), f"{where}: loss")
         kind = LOSSES[self.loss]
         object.__setattr__(self, "target", self.target or kind.targets[0])
@@ -115,6 +134,8 @@ class Stage:
         for key in ("learning_rate", "temperature", "max_gradient"):
             if not getattr(self, key) > 0:
                 raise InputError(f"{where}: {key} should be above 0, not {getattr(self, key)}")
+        if self.weight_decay < 0:
+            raise InputError(f"{where}: weight_decay should be 0 or more, not {self.weight_decay}")
         if not 0 <= self.warmup < 1:
             raise InputError(f"{where}: warmup is a part of the steps, from 0 to 1, not {self.warmup}")
         if not 0 < self.keep <= 1:
@@ -160,15 +181,21 @@ class Recipe:
     def __post_init__(self) -> None:
         _among(self.precision, PRECISIONS, "precision")
         _among(self.save_as, SAVED, "save_as")
+        for name in self.log_to:
+            _among(name, tuple(INTEGRATION_TO_CALLBACK), "log_to: logger")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed should be from 0 to {2**32 - 1}, not {self.seed}")
         names = [stage.name for stage in self.stage]
         if not names:
             raise InputError("a recipe needs at least one [[stage]]")
-        twice = [name for name in names if names.count(name) > 1 or not name]
-        if twice:
-            raise InputError(f"stages need names of their own; {twice[0]!r} is there twice or empty")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"stages need names of their own; {twice[0]!r} is there twice")
         names = [dev.name for dev in self.dev]
         if twice := [name for name in names if names.count(name) > 1]:
             raise InputError(f"two dev sets are called {twice[0]!r}; give one of them a name")
+
+
+HEADERS = {Dev: "[[dev]]", Stage: "[[stage]]", Mixed: "[[stage.source]]"}
 
 
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
@@ -199,16 +226,17 @@ def _change(content: dict[str, Any], change: str) -> None:
     first, *rest = key.strip().split(".")
     place: Any = content
     if rest:
-        stages = {stage.get("name"): stage for stage in content.get("stage", []) if isinstance(stage, dict)}
+        listed = content.get("stage")
+        stages = {str(s.get("name")): s for s in (listed if isinstance(listed, list) else ()) if isinstance(s, dict)}
         if first in stages:
             place, first, rest = stages[first], rest[0], rest[1:]
         elif first != "monitor":
-            raise InputError(f"--set {change!r}: no stage {first!r}{_near(first, [*map(str, stages), 'monitor'])}")
+            raise InputError(f"--set {change!r}: no stage {first!r}{_near(first, [*stages, 'monitor'])}")
     for part in rest:
         place = place.setdefault(first, {})
+        if not isinstance(place, dict):
+            raise InputError(f"--set {change!r}: {first} has no keys of its own")
         first = part
-    if not isinstance(place, dict):
-        raise InputError(f"--set {change!r}: {key.rpartition('.')[0]} has no keys of its own")
     place[first] = value
 
 
@@ -231,18 +259,24 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is types.UnionType:
         return _value(arguments[0], value, where)
     if origin is tuple:
+        header = HEADERS.get(arguments[0])
+        if header and isinstance(value, dict):
+            raise InputError(f"{where} should be a list of tables, not one; write {header}, in double brackets")
         if not isinstance(value, list):
-            raise InputError(f"{where} should be a list, not {value!r}")
+            raise InputError(f"{where} should be a list, not {value!r}" + (f"; write {header}" if header else ""))
         return tuple(_value(arguments[0], each, f"{where}[{index}]") for index, each in enumerate(value))
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, dict):
             raise InputError(f"{where} should be a table, not {value!r}")
         return _read(hint, value, where)
-    if hint is float or origin is not None:  # the one mapping is of numbers
-        values = value.values() if origin is not None and isinstance(value, dict) else [value]
-        if any(isinstance(each, bool) or not isinstance(each, (int, float)) for each in values):
-            raise InputError(f"{where} should be a number, not {value!r}")
-        return float(value) if hint is float else value
+    if origin is Mapping:
+        if not isinstance(value, dict):
+            raise InputError(f"{where} should be a table, not {value!r}")
+        return {key: _value(arguments[1], each, f"{where}: {key}") for key, each in value.items()}
+    if hint is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise InputError(f"{where} should be a finite number, not {value!r}")
+        return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         words = {int: "a whole number", str: "a string", bool: "true or false"}
         raise InputError(f"{where} should be {words[hint]}, not {value!r}")

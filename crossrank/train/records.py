@@ -19,7 +19,7 @@ import json
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -45,13 +45,14 @@ SHAPES = (
 class Record:
     """A query and its documents, each with a graded label, a teacher's logit, or both.
 
-    labels, scores: one a document, or empty where the data has none. A label of 0 is not relevant.
+    labels, scores: one a document, or empty where the data has none. A label of 0 is not relevant. where: FILE:LINE.
     """
 
     query: str
     documents: tuple[str, ...]
     labels: tuple[float, ...] = ()
     scores: tuple[float, ...] = ()
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,12 @@ def read_record(row: Mapping[str, Any], where: str, *, unlabelled: bool = False)
         raise _strange(row, where)
     query = _words(row["query"], f'{where}: "query"')
     if keys == {"document", "label"}:
-        return Record(query, (_document(row["document"], where, "document"),), (_number(row["label"], where, "label"),))
+        document, label = _document(row["document"], where, "document"), _number(row["label"], where, "label")
+        return Record(query, (document,), (label,), where=where)
     if keys & {*POSITIVES} and keys <= {*POSITIVES, *NEGATIVES}:
         positives, negatives = (_side(row, names, where) for names in (POSITIVES, NEGATIVES))
-        return Record(query, positives + negatives, (1.0,) * len(positives) + (0.0,) * len(negatives))
+        labels = (1.0,) * len(positives) + (0.0,) * len(negatives)
+        return Record(query, positives + negatives, labels, where=where)
     if "documents" in keys and keys <= {"documents", "labels", "scores"}:
         documents = _documents(row["documents"], where, "documents")
         labels, scores = (_numbers(row.get(name), len(documents), where, name) for name in ("labels", "scores"))
@@ -101,7 +104,7 @@ def read_record(row: Mapping[str, Any], where: str, *, unlabelled: bool = False)
             raise InputError(
                 f'{where}: "documents" without "labels" or "scores" has nothing to learn; `crossrank teach` adds scores'
             )
-        return Record(query, documents, labels, scores)
+        return Record(query, documents, labels, scores, where)
     raise _strange(row, where)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crossrank.checkpoint import Checkpoint, read_tensors
 
-__all__ = ["between", "install", "published", "write_model"]
+__all__ = ["SIDE_FILES", "between", "install", "published", "write_model"]
 
 # What a folder may hold beside config and weights that is true of the trained model too.
 SIDE_FILES = (
