@@ -88,7 +88,7 @@ def command(
     that nobody marked. Interrupted or killed, the same command goes on where it was. A sample goes to a terminal.
     """
     import crossrank.train  # noqa: F401  # says what is not installed
-    from crossrank.train.biencoder import BiEncoder
+    from crossrank.biencoder import BiEncoder
     from crossrank.train.mining import mine, sample
     from crossrank.train.negatives import Mining
     from crossrank.train.resuming import refuse_output

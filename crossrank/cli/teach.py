@@ -67,7 +67,7 @@ def command(
     teachers: list[Teacher] = []
     for name, share in zip(names, weight or [1.0] * len(names), strict=True):
         if name.startswith(BIENCODER):
-            from crossrank.train.biencoder import BiEncoder
+            from crossrank.biencoder import BiEncoder
 
             folder = Path(name.removeprefix(BIENCODER)).expanduser()
             encoder = BiEncoder(folder, device=device, query_prompt=query_prompt, document_prompt=document_prompt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from crossrank.errors import InputError
 from crossrank.lines import BadLines, json_objects, numbered
 from crossrank.rendering import render_document
 
-__all__ = ["is_beir", "read_beir", "read_qrels_tsv"]
+__all__ = ["is_beir", "new_id", "read_beir", "read_qrels_tsv"]
 
 QRELS = ("qrels.tsv", "qrels/test.tsv", "qrels/dev.tsv")
 
@@ -33,14 +34,15 @@ def read_beir(folder: Path) -> Collection:
 
     def document(row: dict[str, Any]) -> None:
         text = render_document({"title": row.get("title"), "text": row["text"]})
-        _new(documents, row)[str(row["_id"])] = text
+        documents[new_id(documents, row["_id"])] = text
 
     def query(row: dict[str, Any]) -> None:
         if not isinstance(row["text"], str):
             raise TypeError(f'"text" should be a string, not {type(row["text"]).__name__}')
-        _new(queries, row)[str(row["_id"])] = row["text"]
+        key = new_id(queries, row["_id"])
+        queries[key] = row["text"]
         if row.get("candidates"):
-            candidates[str(row["_id"])] = tuple(map(str, row["candidates"]))
+            candidates[key] = tuple(map(str, row["candidates"]))
 
     json_objects(folder / "corpus.jsonl", document)
     json_objects(folder / "queries.jsonl", query)
@@ -66,7 +68,8 @@ def read_qrels_tsv(path: Path) -> dict[str, dict[str, int]]:
     return qrels
 
 
-def _new(known: dict[str, str], row: dict[str, Any]) -> dict[str, str]:
-    if str(row["_id"]) in known:
-        raise ValueError(f"the id {row['_id']!r} is there twice")
-    return known
+def new_id(known: Mapping[str, str], key: object) -> str:
+    """An id as a string; ValueError where it is known already."""
+    if str(key) in known:
+        raise ValueError(f"the id {key!r} is there twice")
+    return str(key)

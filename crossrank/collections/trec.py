@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crossrank.collections import Collection
-from crossrank.collections.beir import read_qrels_tsv
+from crossrank.collections.beir import new_id, read_qrels_tsv
 from crossrank.errors import InputError
 from crossrank.lines import BadLines, json_objects, numbered
 from crossrank.rendering import render_document
@@ -100,10 +100,8 @@ def read_trec_documents(path: Path) -> dict[str, str]:
             key = next((row[name] for name in ("_id", "docid", "id", "docno") if name in row), None)
             if key is None:
                 raise ValueError('no id: none of "_id", "docid", "id", "docno"')
-            if str(key) in documents:
-                raise ValueError(f"the id {key!r} is there twice")
             text = row["text"] if "text" in row else row["contents"]
-            documents[str(key)] = render_document({"title": row.get("title"), "text": text})
+            documents[new_id(documents, key)] = render_document({"title": row.get("title"), "text": text})
 
         json_objects(path, take)
         return documents

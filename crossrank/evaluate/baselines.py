@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from crossrank.biencoder import BiEncoder, named, refuse_other
 from crossrank.calibration import files_hash
-from crossrank.errors import InputError, MissingExtra, ModelError, need
+from crossrank.errors import InputError, MissingExtra, need
 from crossrank.evaluate.systems import Judged, Loaded, System
 
 __all__ = ["KINDS", "biencoder", "crossencoder", "flashrank"]
@@ -26,25 +23,17 @@ def biencoder(folder: Path) -> System:
     cannot depend on where an interruption fell. That time counts as the system's.
     """
     need("sentence_transformers", extra="train")
-    if not (folder / "modules.json").is_file():
-        raise InputError(f"{folder} is no bi-encoder: sentence-transformers saves a folder with modules.json")
+    refuse_other(folder)
     digest = files_hash(folder)
 
     def load(texts: Sequence[str]) -> Loaded:
-        from sentence_transformers import SentenceTransformer
-
-        with _named(folder):
-            model = SentenceTransformer(str(folder), local_files_only=True)
-
-        def encode(side: Callable[..., Any], values: Sequence[str]) -> np.ndarray:
-            return np.asarray(side(list(values), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False))
-
+        encoder = BiEncoder(folder)
         started = time.perf_counter()
-        vectors = dict(zip(texts, encode(model.encode_document, texts), strict=True))
+        vectors = dict(zip(texts, encoder.documents(texts), strict=True))
         ahead = time.perf_counter() - started
 
         def judge(query: str, documents: Sequence[str]) -> Judged:
-            towards = encode(model.encode_query, [query])[0]
+            towards = encoder.queries([query])[0]
             return Judged([float(vectors[document] @ towards) for document in documents])
 
         return judge, ahead
@@ -62,7 +51,7 @@ def crossencoder(folder: Path) -> System:
         import torch
         from sentence_transformers import CrossEncoder
 
-        with _named(folder):
+        with named(folder):
             model = CrossEncoder(str(folder), local_files_only=True)
 
         def judge(query: str, documents: Sequence[str]) -> Judged:
@@ -104,16 +93,6 @@ def flashrank(folder: Path) -> System:
 
     card: dict[str, object] = {"kind": "flashrank", "folder": str(folder), "sha256": digest}
     return System(f"{folder.name} FlashRank", f"flashrank {digest}", "score", card, load)
-
-
-@contextmanager
-def _named(folder: Path) -> Iterator[None]:
-    """What loading raises, as a ModelError that names the folder."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{folder} cannot be loaded by sentence-transformers: {reason}") from error
 
 
 def _name(folder: Path) -> str:

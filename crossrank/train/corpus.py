@@ -13,10 +13,10 @@ import bm25s
 import numpy as np
 from jaxtyping import Float
 
+from crossrank.biencoder import BiEncoder
 from crossrank.errors import InputError
 from crossrank.lines import json_objects
 from crossrank.rendering import render_document
-from crossrank.train.biencoder import BiEncoder
 from crossrank.words import K1, B, words
 
 __all__ = ["Corpus", "Search", "bm25_search", "dense_search", "read_corpus", "recalled", "same", "vectors"]

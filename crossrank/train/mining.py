@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 import crossrank
+from crossrank.biencoder import BiEncoder
 from crossrank.errors import InputError
 from crossrank.reranker import Reranker
-from crossrank.train.biencoder import BiEncoder
 from crossrank.train.corpus import Corpus, bm25_search, dense_search, read_corpus, recalled, vectors
 from crossrank.train.leakage import Guard, Leak
 from crossrank.train.negatives import Judge, Known, Mining, cosine_judge, mined, positives, reranker_judge

@@ -15,11 +15,11 @@ from itertools import combinations
 from pathlib import Path
 
 import crossrank
+from crossrank.biencoder import BiEncoder
 from crossrank.calibration import files_hash
 from crossrank.errors import InputError
 from crossrank.inputs import Pair, Text
 from crossrank.reranker import Reranker
-from crossrank.train.biencoder import BiEncoder
 from crossrank.train.leakage import Guard, Leak
 from crossrank.train.records import Record, as_row
 from crossrank.train.resuming import Block, key_of, refuse_output, resumed

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from crossrank.biencoder import BiEncoder
 from crossrank.collections import open_collection
 from crossrank.errors import InputError
 from crossrank.evaluate.first_stage import retrieve
-from crossrank.train.biencoder import BiEncoder
 from crossrank.train.corpus import Corpus, bm25_search, dense_search, read_corpus, recalled, same, vectors
 from tests.evaluate.worlds import DOCUMENTS, QUERIES, write_beir, write_jsonl
 from tests.train.encoders import write_encoder

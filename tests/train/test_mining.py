@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from crossrank import Reranker
+from crossrank.biencoder import BiEncoder
 from crossrank.errors import InputError
 from crossrank.reranker import sigmoid
-from crossrank.train.biencoder import BiEncoder
 from crossrank.train.leakage import Guard
 from crossrank.train.mining import mine, sample
 from crossrank.train.negatives import Mining

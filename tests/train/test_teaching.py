@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from crossrank import Reranker
+from crossrank.biencoder import BiEncoder
 from crossrank.errors import InputError, ModelError
 from crossrank.inputs import Pair, Text
-from crossrank.train.biencoder import BiEncoder
 from crossrank.train.leakage import Guard
 from crossrank.train.records import read_records
 from crossrank.train.teaching import COSINE_SCALE, Teacher, biencoder_teacher, reranker_teacher, teach

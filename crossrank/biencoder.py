@@ -1,8 +1,9 @@
-"""A bi-encoder of sentence-transformers, to retrieve and to teach: texts -> unit vectors."""
+"""A bi-encoder of sentence-transformers, to retrieve, to teach and to be measured: texts -> unit vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from crossrank.calibration import files_hash
 from crossrank.errors import InputError, ModelError
 
-__all__ = ["BiEncoder"]
+__all__ = ["BiEncoder", "named", "refuse_other"]
 
 BATCH = 32
 
@@ -33,15 +34,11 @@ class BiEncoder:
         query_prompt: str | None = None,
         document_prompt: str | None = None,
     ) -> None:
-        if not (folder / "modules.json").is_file():
-            raise InputError(f"{folder} is no bi-encoder: sentence-transformers saves a folder with modules.json")
+        refuse_other(folder)
         from sentence_transformers import SentenceTransformer
 
-        try:
+        with named(folder):
             self._model = SentenceTransformer(str(folder), device=device, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"{folder} cannot be loaded by sentence-transformers: {reason}") from error
         self._prompts = query_prompt, document_prompt
         self.name = folder.resolve().name
         self.key = f"biencoder {files_hash(folder)} {self._prompts} {self._model.device.type}"
@@ -67,6 +64,22 @@ class BiEncoder:
                 show_progress_bar=False,
             )
         )
+
+
+def refuse_other(folder: Path) -> None:
+    """InputError for a folder that sentence-transformers would read as a bi-encoder only by adding parts of its own."""
+    if not (folder / "modules.json").is_file():
+        raise InputError(f"{folder} is no bi-encoder: sentence-transformers saves a folder with modules.json")
+
+
+@contextmanager
+def named(folder: Path) -> Iterator[None]:
+    """What sentence-transformers raises when it loads a folder, as a ModelError that names it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{folder} cannot be loaded by sentence-transformers: {reason}") from error
 
 
 def _plain(vectors: object) -> Vectors:
